@@ -1,0 +1,3 @@
+"""vmseal turns virtual machines into sealed templates."""
+
+__version__ = "0.1.0"

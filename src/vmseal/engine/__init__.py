@@ -1,0 +1,1 @@
+"""The engine: oVirt-compatible REST API over durable commands."""

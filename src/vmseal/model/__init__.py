@@ -1,0 +1,1 @@
+"""Values and rules that engine, host and CLI share; no input or output."""

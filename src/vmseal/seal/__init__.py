@@ -1,0 +1,1 @@
+"""The sealing library. Standard library only: it also runs inside the appliance."""

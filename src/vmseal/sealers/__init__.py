@@ -1,0 +1,1 @@
+"""What seals a set of disks together; used by the host agent and by ``vmseal seal``."""

@@ -1,0 +1,113 @@
+"""The protocol that every sealer keeps, its request, and the errors that callers can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from vmseal.model.errors import VmsealError
+from vmseal.model.volume import VolumeFormat
+from vmseal.seal.report import SealReport
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A disk image and its format, which is always stated and never probed."""
+
+    path: Path
+    format: VolumeFormat
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealRequest:
+    """What to seal. ``name`` names the log file; ``deadline`` in seconds."""
+
+    name: str
+    disks: tuple[Disk, ...]
+    hostname: str = "localhost"
+    deadline: float = 3600.0
+    dry_run: bool = False
+
+
+@dataclass(frozen=True)
+class SealProgress:
+    """Where a seal is: percent 0.0 to 100.0 (an estimate from the operations passed) and what runs now."""
+
+    percent: float
+    operation: str
+
+
+class SealError(VmsealError):
+    """The disks were not sealed; the text says why and what to do."""
+
+    reason = "failed"  # a word for programs, stable
+
+
+class ProgramMissing(SealError):
+    """A program that the sealer needs is not installed."""
+
+    reason = "program-missing"
+
+
+class KernelUnreadable(SealError):
+    """The host's kernel cannot be read, so no appliance can start."""
+
+    reason = "kernel-unreadable"
+
+
+class DiskInUse(SealError):
+    """Another process uses a disk."""
+
+    reason = "disk-in-use"
+
+
+class DiskUnreadable(SealError):
+    """A disk is missing, truncated, of another format, or cannot be written."""
+
+    reason = "disk-unreadable"
+
+
+class NoOperatingSystem(SealError):
+    """No operating system was found on the disks."""
+
+    reason = "no-operating-system"
+
+
+class SeveralOperatingSystems(SealError):
+    """The disks hold more than one operating system; which one to seal is not known."""
+
+    reason = "several-operating-systems"
+
+
+class WindowsGuest(SealError):
+    """Windows guests cannot be sealed."""
+
+    reason = "windows"
+
+
+class UnresolvedMount(SealError):
+    """The guest's fstab names a file system that is on none of the disks."""
+
+    reason = "unresolved-mount"
+
+
+class DeadlineExceeded(SealError):
+    """The seal took longer than allowed and was stopped."""
+
+    reason = "deadline"
+
+
+class Sealer(Protocol):
+    """Seals a set of disks together.
+
+    ``seal`` either returns a report, and then every disk is sealed, or raises :class:`SealError`, and then the disks are
+    not to be used. When it is cancelled it ends every process it started before it lets ``CancelledError`` go on.
+    """
+
+    name: str
+
+    async def seal(self, request: SealRequest, progress: Callable[[SealProgress], None]) -> SealReport:
+        """Seal the disks."""
+        ...
