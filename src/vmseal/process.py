@@ -1,0 +1,254 @@
+"""Running other programs so that they never outlive the one who wanted them.
+
+Sealing and copying start programs that write to disks. A program of an aborted job that goes on writing would damage
+the disk's next user, so every program runs in a session of its own, carries marks in its environment by which it and
+whatever it started are found again, and dies with its parent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import os
+import re
+import shutil
+import signal
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+RUN_MARK = "VMSEAL_RUN"  # environment variable: the state folder of the one who started the program
+PROCESS_MARK = "VMSEAL_PROCESS"  # environment variable: which call of run() started the program
+KEPT_OUTPUT = 64 * 1024  # bytes of output that are kept in memory; the log has all of it
+LONGEST_LINE = 64 * 1024  # characters; a longer line is handed on in pieces
+POLL = 0.01  # seconds between two looks at processes that were killed
+
+logger = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A program that has ended.
+
+    ``returncode`` is negative for a signal; ``output`` is the last 64 KiB of standard output and error together.
+    """
+
+    returncode: int
+    output: str
+    seconds: float = 0.0
+
+    def last_lines(self, count: int = 5) -> str:
+        """Return the last ``count`` lines that are not blank: where programs say why they failed."""
+        lines = [line.rstrip() for line in self.output.splitlines() if line.strip()]
+        return "\n".join(lines[-count:])
+
+
+async def run(
+    command: Sequence[str],
+    *,
+    reason: str = "",
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    on_line: Callable[[str], None] | None = None,
+    log: Path | None = None,
+    deadline: float | None = None,
+) -> Finished:
+    r"""Run ``command`` to its end and return how it ended; a status other than 0 is no error here.
+
+    ``env`` is the whole environment (default: the caller's). ``on_line`` gets each line of output without its end; a
+    ``\r`` ends a line too. All output is appended to the file ``log`` (mode 0600). Whatever the program leaves running
+    is killed.
+
+    Raises:
+        FileNotFoundError: the program is not installed.
+        TimeoutError: ``deadline`` seconds have passed; the program and all its children are dead.
+        asyncio.CancelledError: likewise all dead.
+
+    """
+    environment = dict(os.environ if env is None else env)
+    mark = environment[PROCESS_MARK] = uuid.uuid4().hex
+    arguments = [*_dying_with_parent(environment), _program(command[0], environment), *command[1:]]
+    logger.debug("program starts", command=list(command), reason=reason)
+    begin = time.monotonic()
+    with ExitStack() as stack:
+        lines = _Lines(on_line, stack.enter_context(_open_log(log)) if log else None)
+        protocol = _Protocol(mark)
+        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+            lambda: protocol,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=environment,
+            cwd=cwd,
+            start_new_session=True,
+        )
+        try:
+            async with asyncio.timeout(deadline):
+                while chunk := await protocol.output.read(KEPT_OUTPUT):
+                    lines.feed(chunk)
+                await protocol.exited.wait()
+        finally:
+            await _uninterrupted(_end(transport, protocol, mark))
+        lines.close()
+    finished = Finished(transport.get_returncode() or 0, lines.kept, time.monotonic() - begin)
+    logger.debug("program ended", command=command[0], returncode=finished.returncode)
+    return finished
+
+
+def kill_leftovers(mark: str) -> int:
+    """Kill every process whose environment has ``VMSEAL_RUN=mark``, wait until they are gone, and return their number.
+
+    To be called by the owner of the state folder ``mark`` at its start, before it starts programs of its own.
+    """
+    killed: set[int] = set()
+    while (found := _kill_marked(RUN_MARK, mark)) or any(map(_is_alive, killed)):
+        killed |= found
+        time.sleep(POLL)
+    return len(killed)
+
+
+class _Protocol(asyncio.SubprocessProtocol):
+    """Hands the output over and notices the end of the program itself."""
+
+    def __init__(self, mark: str) -> None:
+        self.output = asyncio.StreamReader()
+        self.exited = asyncio.Event()
+        self._mark = mark
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002  the interface's
+        self.output.feed_data(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002  the interface's
+        self.output.feed_eof()
+
+    def process_exited(self) -> None:
+        # A child left behind would hold the output open, and might write to a disk: it goes too.
+        _kill_marked(PROCESS_MARK, self._mark)
+        self.exited.set()
+
+
+class _Lines:
+    """Cuts output into lines, keeps its end, and writes all of it to the log."""
+
+    def __init__(self, on_line: Callable[[str], None] | None, file: BinaryIO | None) -> None:
+        self._on_line = on_line
+        self._file = file
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._rest = ""
+        self._kept = b""
+
+    @property
+    def kept(self) -> str:
+        """The last 64 KiB of output."""
+        return self._kept.decode(errors="replace")
+
+    def feed(self, chunk: bytes) -> None:
+        self._kept = (self._kept + chunk)[-KEPT_OUTPUT:]
+        if self._file:
+            self._file.write(chunk)
+        *whole, self._rest = re.split("[\r\n]", self._rest + self._decoder.decode(chunk))
+        for line in whole:
+            self._hand_on(line)
+        if len(self._rest) > LONGEST_LINE:
+            self.close()
+
+    def close(self) -> None:
+        rest, self._rest = self._rest, ""
+        self._hand_on(rest)
+
+    def _hand_on(self, line: str) -> None:
+        if line and self._on_line:
+            self._on_line(line)
+
+
+def _program(name: str, environment: Mapping[str, str]) -> str:
+    path = shutil.which(name, path=environment.get("PATH", os.defpath))
+    if path is None:
+        raise FileNotFoundError(f"{name}: program not found; install it, or correct PATH or the setting that names it")
+    return path
+
+
+def _dying_with_parent(environment: Mapping[str, str]) -> list[str]:
+    """Return the prefix that has the kernel kill the program when the thread that started it ends."""
+    return [_program("setpriv", environment), "--pdeathsig", "KILL", "--"]
+
+
+def _open_log(path: Path) -> BinaryIO:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    return os.fdopen(descriptor, "wb", buffering=0)
+
+
+async def _end(transport: asyncio.SubprocessTransport, protocol: _Protocol, mark: str) -> None:
+    """Kill what is left of the program's session and wait until it is gone."""
+    if transport.get_returncode() is None:  # not reaped yet, so the number is still that of our session
+        with suppress(ProcessLookupError):
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+    killed: set[int] = set()
+    while (found := _kill_marked(PROCESS_MARK, mark)) or any(map(_is_alive, killed)):
+        killed |= found
+        await asyncio.sleep(POLL)  # polling, for the kernel reports the end of children only, not of their children
+    await protocol.exited.wait()
+    transport.close()
+
+
+async def _uninterrupted(work: Coroutine[None, None, None]) -> None:
+    """Await ``work`` to its end, however often the caller is cancelled meanwhile; then let the cancellation go on."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled:
+        raise cancelled
+
+
+def _kill_marked(name: str, value: str) -> set[int]:
+    """Send SIGKILL to every living process whose environment has ``name=value``; return their process ids."""
+    entry = os.fsencode(f"{name}={value}")
+    killed = set()
+    for pid in _processes():
+        # The descriptor makes sure that the process that is read is the one that is killed, whatever happens to its id.
+        with suppress(FileNotFoundError, ProcessLookupError, PermissionError), _pidfd(pid) as descriptor:
+            if entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):  # empty for the dead
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                killed.add(pid)
+    return killed
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether the process still runs; its files are closed and its locks gone only when it does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def _processes() -> Iterator[int]:
+    own = os.getpid()
+    for entry in os.listdir("/proc"):  # noqa: PTH208  names only, and fast
+        if entry.isdecimal() and int(entry) != own:
+            yield int(entry)
+
+
+class _pidfd:  # noqa: N801  a context manager, named for what it opens
+    """A descriptor of a process, closed at the end."""
+
+    def __init__(self, pid: int) -> None:
+        self._descriptor = os.pidfd_open(pid)
+
+    def __enter__(self) -> int:
+        return self._descriptor
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
