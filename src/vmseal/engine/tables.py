@@ -235,6 +235,8 @@ class Event(Base):
     description: Mapped[str] = mapped_column(Text)
     correlation_id: Mapped[str] = mapped_column(String(36), default="", index=True)
     user_name: Mapped[str] = mapped_column(String(255), default="")
+    origin: Mapped[str] = mapped_column(String(255), default="oVirt")  # who reported it: "oVirt" is the engine itself
+    custom_id: Mapped[int] = mapped_column(Integer, default=-1)  # an outside reporter's own number
     vm_id: Mapped[str | None] = mapped_column(Uuid)
     vm_name: Mapped[str] = mapped_column(String(255), default="")
     template_id: Mapped[str | None] = mapped_column(Uuid)
