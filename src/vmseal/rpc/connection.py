@@ -1,0 +1,152 @@
+"""One client's connection to the server: its frames in, frames and heart-beats out, with limits on both."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+import structlog
+
+from vmseal.rpc import stomp
+from vmseal.rpc.stomp import Frame, HeartBeats, Parser
+
+log = structlog.get_logger(__name__)
+
+DETECT_LIMIT = 10.0  # seconds until the first command must be there; VDSM's
+FAREWELL_LIMIT = 10.0  # seconds a client has to close after its DISCONNECT was acknowledged
+CLOSE_LIMIT = 2.0  # seconds for the last bytes to leave
+BEAT_GRACE = 30.0  # seconds that a client's promised beat may be late; VDSM checks as lazily
+BEAT_SHARE = 0.8  # beats go out after this share of the agreed time, so that they arrive within it
+READ_SIZE = 64 * 1024
+
+
+class Connection:
+    """A connected client. ``peer`` is its address, for logs.
+
+    A client that does not read is cut off when more than ``outgoing_limit`` bytes wait for it: replies and events
+    come from elsewhere, so nothing else would bound the memory.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outgoing_limit: int) -> None:
+        self.peer = _address(writer)
+        self._reader = reader
+        self._writer = writer
+        self._outgoing_limit = outgoing_limit
+        self._loop = asyncio.get_running_loop()
+        self._beats = HeartBeats()
+        self._beat: asyncio.TimerHandle | None = None
+        self._last_write = self._loop.time()
+        self._finishing = False
+
+    def send(self, frame: Frame) -> None:
+        """Send a frame in the background; nothing happens when the connection is gone."""
+        self._write(frame.encode())
+
+    def _write(self, data: bytes) -> None:
+        if self._writer.is_closing():
+            return
+        waiting = self._writer.transport.get_write_buffer_size()
+        if waiting > self._outgoing_limit:
+            log.warning("client does not read what it asked for; cut off", peer=self.peer, waiting=waiting)
+            self._writer.transport.abort()
+            return
+        self._writer.write(data)
+        self._last_write = self._loop.time()
+
+    def agree(self, beats: HeartBeats) -> None:
+        """Keep to these heart-beats from now on."""
+        self._beats = beats
+        self._schedule_beat()
+
+    def _schedule_beat(self) -> None:
+        if self._beat is not None:
+            self._beat.cancel()
+            self._beat = None
+        if self._beats.outgoing and not self._writer.is_closing():
+            due = self._last_write + self._beats.outgoing / 1000 * BEAT_SHARE
+            self._beat = self._loop.call_at(due, self._send_beat)
+
+    def _send_beat(self) -> None:
+        quiet = self._loop.time() - self._last_write
+        if quiet >= self._beats.outgoing / 1000 * BEAT_SHARE * 0.99:  # timers may fire a moment early
+            self._write(stomp.HEART_BEAT_BYTES)
+        self._schedule_beat()
+
+    def finish(self) -> None:
+        """Take no more frames; the client is expected to close."""
+        self._finishing = True
+
+    def close(self) -> None:
+        """Close as soon as what was sent has left."""
+        self._writer.close()
+
+    async def run(self, handle: Callable[[Frame], None]) -> None:
+        """Give every frame that arrives to ``handle``, until the connection ends or is closed.
+
+        Returns without an answer when what arrives first is not STOMP. Raises OSError when the connection breaks,
+        StompError (also from ``handle``) when it must not go on.
+        """
+        data = await self._first()
+        parser = Parser()
+        while data:
+            for item in parser.feed(data):
+                if isinstance(item, Frame) and not self._finishing:
+                    handle(item)
+                if self._writer.is_closing():
+                    return
+            # A client that sends requests and does not read the answers is not read any more.
+            await self._writer.drain()
+            data = await self._read()
+
+    async def _first(self) -> bytes:
+        start = b""
+        async with asyncio.timeout(DETECT_LIMIT):
+            while b"\n" not in start and len(start) <= max(map(len, stomp.Command)):
+                data = await self._reader.read(READ_SIZE)
+                if not data:
+                    return b""
+                start += data
+        if stomp.is_command(start.partition(b"\n")[0].removesuffix(b"\r")):
+            return start
+        log.info("client does not speak STOMP; closed", peer=self.peer, start=repr(start[:20]))
+        return b""
+
+    async def _read(self) -> bytes:
+        limit = FAREWELL_LIMIT if self._finishing else None
+        if limit is None and self._beats.incoming:
+            limit = self._beats.incoming / 1000 + BEAT_GRACE
+        async with asyncio.timeout(limit):
+            return await self._reader.read(READ_SIZE)
+
+    async def end(self) -> None:
+        """Close, and give the last bytes a moment to leave; never fails."""
+        self._beats = HeartBeats()
+        self._schedule_beat()
+        await close_writer(self._writer)
+
+
+async def close_writer(writer: asyncio.StreamWriter) -> None:
+    """Close a stream's writer; one whose peer reads no more is cut off after CLOSE_LIMIT. Never fails."""
+    writer.close()
+    try:
+        async with asyncio.timeout(CLOSE_LIMIT):
+            await writer.wait_closed()
+    except OSError:  # also TimeoutError; broken already, which is as good as closed
+        writer.transport.abort()
+    except asyncio.CancelledError:
+        writer.transport.abort()
+        raise
+
+
+def _address(writer: asyncio.StreamWriter) -> str:
+    name = writer.get_extra_info("peername")
+    return f"{name[0]}:{name[1]}" if name else "unknown"
+
+
+def keep_alive(sock: socket.socket) -> None:
+    """Let the kernel find out when a peer has vanished without a word, in about two minutes."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
