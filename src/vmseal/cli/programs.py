@@ -1,0 +1,78 @@
+"""``vmseal up``, ``vmseal engine`` and ``vmseal host``: the programs that run until they are stopped."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from pydantic import ValidationError
+
+from vmseal.cli import up
+from vmseal.cli.exits import WrongUsage
+from vmseal.cli.logs import set_up_logs
+from vmseal.cli.options import Options
+
+
+def run_up(
+    options: Options,
+    port: Annotated[int, typer.Option(help="Port of the engine; 0 takes a free one.", min=0, max=65535)] = 8080,
+    address: Annotated[
+        str, typer.Option(help="Where the engine listens; beyond loopback only with --https.")
+    ] = up.LOOPBACK,
+    https: Annotated[bool, typer.Option("--https", help="Serve https, with a certificate of our own CA.")] = False,
+    name: Annotated[list[str] | None, typer.Option(help="Another name or address for the certificate.")] = None,
+    import_folder: Annotated[
+        list[Path] | None, typer.Option(help="Where imported disk images may lie; repeat it. (default: /)")
+    ] = None,
+) -> None:
+    """Run an engine and a host agent on this machine until Ctrl-C; a restart goes on with what was running."""
+    set_up_logs(verbose=options.verbose)
+    up.run(
+        up.UpSettings(
+            state=options.state,
+            address=address,
+            port=port,
+            https=https,
+            names=tuple(dict.fromkeys([address, *(name or [])])),
+            import_folders=tuple(folder.expanduser().absolute() for folder in import_folder or [Path("/")]),
+            verbose=options.verbose,
+            json=options.json,
+        )
+    )
+
+
+def run_engine(options: Options) -> None:
+    """Run the engine alone, set up by VMSEAL_... environment variables (docs/reference/settings)."""
+    from vmseal.engine import service  # noqa: PLC0415  slow to import, and only needed here
+    from vmseal.engine.settings import EngineSettings  # noqa: PLC0415  as above
+
+    set_up_logs(verbose=options.verbose)
+    try:
+        settings = EngineSettings(state=options.state)
+    except ValidationError as error:
+        raise WrongUsage(_explain(error, "VMSEAL_")) from error
+    asyncio.run(service.run(settings))
+
+
+def run_host(options: Options) -> None:
+    """Run the host agent alone, set up by VMSEAL_HOST_... environment variables (docs/reference/settings)."""
+    from vmseal.host import agent  # noqa: PLC0415  slow to import, and only needed here
+    from vmseal.host.settings import HostSettings  # noqa: PLC0415  as above
+
+    set_up_logs(verbose=options.verbose)
+    try:
+        settings = HostSettings()
+    except ValidationError as error:
+        raise WrongUsage(_explain(error, "VMSEAL_HOST_")) from error
+    asyncio.run(agent.run(settings))
+
+
+def _explain(error: ValidationError, prefix: str) -> str:
+    """Return what is wrong with the settings, by the names of their environment variables."""
+    lines = []
+    for problem in error.errors():
+        name = prefix + "_".join(str(part) for part in problem["loc"][:1]).upper() if problem["loc"] else ""
+        lines.append(f"{name}: {problem['msg']}" if name else problem["msg"])
+    return "\n".join(lines)

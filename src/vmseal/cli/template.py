@@ -1,0 +1,106 @@
+"""``vmseal template``: make templates of VMs, sealed ones above all; list, show and remove them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vmseal.cli.client import EngineClient, NotFound, find_access
+from vmseal.cli.exits import WrongUsage
+from vmseal.cli.lookup import disks_of, find_template, find_vm, report_lines, report_of
+from vmseal.cli.options import Options, command
+from vmseal.cli.show import note, print_json, show_one, show_rows
+from vmseal.cli.values import TemplateValue
+from vmseal.cli.vm import NoWait
+from vmseal.cli.watch import Interrupts
+from vmseal.cli.work import Work
+
+app = typer.Typer(help="Templates: sealed or plain, and versions of them.", no_args_is_help=True)
+
+TemplateName = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Name or id of the template.")]
+VersionNumber = Annotated[int | None, typer.Option("--version-number", help="Which version, when there are several.")]
+
+
+@command(app, "create")
+def create(
+    options: Options,
+    name: Annotated[str, typer.Argument(help="Name of the new template.")],
+    vm: Annotated[str, typer.Option("--vm", help="Name or id of the VM; it must be down.")],
+    seal: Annotated[
+        bool, typer.Option("--seal/--no-seal", help="Remove what identifies the machine before anybody can use it.")
+    ] = False,
+    description: Annotated[str, typer.Option(help="Words for people.")] = "",
+    base_template: Annotated[
+        str | None, typer.Option("--base-template", help="Make a new version of this template (name or id).")
+    ] = None,
+    version_name: Annotated[str | None, typer.Option("--version-name", help="Name of the new version.")] = None,
+    no_wait: NoWait = False,
+) -> None:
+    """Make a template of a VM. Ctrl-C undoes it; a second Ctrl-C leaves the undo to the engine."""
+    if version_name is not None and base_template is None:
+        raise WrongUsage("--version-name needs --base-template")
+    with Interrupts() as interrupts, EngineClient(find_access(options)) as client:
+        body: dict[str, object] = {"name": name, "description": description, "vm": {"id": find_vm(client, vm)["id"]}}
+        if base_template is not None:
+            base = TemplateValue.of(find_template(client, base_template))
+            body["version"] = {"version_name": version_name or "", "base_template": {"id": base.base_template_id}}
+        started = client.add("templates", body, seal="true" if seal else "false")
+        template_id = Work(client, options, interrupts).finish(started, wait=not no_wait)
+        template = _value(client, template_id)
+    if options.json:
+        print_json(template)
+        return
+    sealed = "sealed" if template.sealed and template.status == "ok" else "not sealed"
+    note(options, f"Template {template.name}: {template.status}, {sealed}, id {template.id}")
+
+
+def _value(client: EngineClient, template_id: str) -> TemplateValue:
+    return TemplateValue.of(client.get(f"templates/{template_id}"), disks_of(client, f"templates/{template_id}"))
+
+
+@command(app, "list")
+def list_(options: Options) -> None:
+    """List the templates."""
+    with EngineClient(find_access(options)) as client:
+        templates = [TemplateValue.of(template) for template in client.list("templates")]
+    templates.sort(key=lambda template: (template.name, template.version_number))
+    show_rows(options, templates, ("name", "version_number", "status", "sealed", "description", "id"))
+
+
+@command(app, "show")
+def show(
+    options: Options,
+    template: TemplateName,
+    version_number: VersionNumber = None,
+    report: Annotated[bool, typer.Option("--report", help="Show what the seal did instead.")] = False,
+) -> None:
+    """Show a template and its disks, or its seal report."""
+    with EngineClient(find_access(options)) as client:
+        value = TemplateValue.of(find_template(client, template, version=version_number))
+        if report:
+            content = report_of(client, value.id)
+            if content is None:
+                raise NotFound(f"template {value.name} has no seal report; it was made without --seal")
+            show_one(options, content, lines=report_lines(content))
+            return
+        value = _value(client, value.id)
+    names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")
+    lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
+    lines += [("disk", disk) for disk in value.disks]
+    show_one(options, value, lines=lines)
+
+
+@command(app, "remove")
+def remove(
+    options: Options, template: TemplateName, version_number: VersionNumber = None, no_wait: NoWait = False
+) -> None:
+    """Remove a template and its disks; refused while VMs are based on it."""
+    with Interrupts() as interrupts, EngineClient(find_access(options)) as client:
+        value = TemplateValue.of(find_template(client, template, version=version_number, only=True))
+        path = f"templates/{value.id}"
+        Work(client, options, interrupts).removed(client.remove(path), path, wait=not no_wait)
+    if options.json:
+        print_json({"id": value.id, "name": value.name, "removed": not no_wait})
+    else:
+        note(options, f"Template {value.name} removed")
