@@ -9,7 +9,6 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
-from vmseal.cli import up
 from vmseal.cli.exits import WrongUsage
 from vmseal.cli.logs import set_up_logs
 from vmseal.cli.options import Options
@@ -20,7 +19,7 @@ def run_up(
     port: Annotated[int, typer.Option(help="Port of the engine; 0 takes a free one.", min=0, max=65535)] = 8080,
     address: Annotated[
         str, typer.Option(help="Where the engine listens; beyond loopback only with --https.")
-    ] = up.LOOPBACK,
+    ] = "127.0.0.1",
     https: Annotated[bool, typer.Option("--https", help="Serve https, with a certificate of our own CA.")] = False,
     name: Annotated[list[str] | None, typer.Option(help="Another name or address for the certificate.")] = None,
     import_folder: Annotated[
@@ -28,6 +27,8 @@ def run_up(
     ] = None,
 ) -> None:
     """Run an engine and a host agent on this machine until Ctrl-C; a restart goes on with what was running."""
+    from vmseal.cli import up  # noqa: PLC0415  its TLS library would slow down every other command
+
     set_up_logs(verbose=options.verbose)
     up.run(
         up.UpSettings(
