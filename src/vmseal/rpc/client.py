@@ -176,15 +176,13 @@ class _Session:
         assert request.id is not None  # noqa: S101  for the type checker
         headers = {"destination": REQUEST_QUEUE, "content-type": "application/json", "reply-to": self._reply_to}
         if correlation_id:
-            headers["ovirtCorrelationId"] = correlation_id
+            # Text for the host's log; whatever it came from must not break the frame.
+            headers["ovirtCorrelationId"] = correlation_id.encode(errors="replace").decode().replace("\0", "")[:255]
         frame = Frame(Command.SEND, headers, jsonrpc.encode_request(request))
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         self._waiting[request.id] = answer
         try:
-            # Before the write: a host that does not read must not fill our memory, call by call.
-            await self._writer.drain()
-            if not self.alive:
-                raise ConnectionError(f"connection to host {self._address} was lost")
+            await self._drain()
             self._write(frame)
             return await answer
         finally:
@@ -200,6 +198,15 @@ class _Session:
         self._lost("closed by us")
         await close_writer(self._writer)
 
+    async def _drain(self) -> None:
+        """Wait until the host has read most of what was sent, or a host that does not would fill our memory."""
+        try:
+            await self._writer.drain()
+        except OSError as error:
+            raise ConnectionError(f"connection to host {self._address} was lost: {error}") from error
+        if not self.alive:
+            raise ConnectionError(f"connection to host {self._address} was lost")
+
     def _write(self, frame: Frame) -> None:
         self._writer.write(frame.encode())
 
@@ -210,8 +217,8 @@ class _Session:
     async def _read(self) -> None:
         try:
             await self._read_all()
-        except TimeoutError:
-            self._lost(f"silent for {self._silence:g} s")
+        except TimeoutError as error:  # ours has no text; the kernel's keep-alive has
+            self._lost(str(error) or f"silent for {self._silence} s")
         except (OSError, StompError, MessageError) as error:
             self._lost(str(error) or type(error).__name__)
         else:
@@ -246,7 +253,10 @@ class _Session:
                 # Through the loop: an exception of the callback is the loop's to report, not the connection's end.
                 asyncio.get_running_loop().call_soon(self._on_event, message)
             return
-        answer = self._waiting.get(message.id) if message.id is not None else None
+        if message.id is None:
+            log.warning("host refused a request without saying which", host=self._address, error=str(message.error))
+            return
+        answer = self._waiting.get(message.id)
         if answer is None:
             # Answers that came too late, and those of others who share a queue with us.
             log.debug("answer to an unknown request ignored", host=self._address, id=message.id)

@@ -124,7 +124,12 @@ class Server:
             return
         task = loop.create_task(self._serve(client))
         self._serving.add(task)
-        task.add_done_callback(self._serving.discard)
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._serving.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a connection ended by a defect of the server", exc_info=error)
 
     async def _serve(self, client: socket.socket) -> None:
         try:
@@ -247,10 +252,12 @@ class Server:
             result = await self._dispatch(request.method, request.params, call)
         except VerbError as error:
             response = Response(request.id, error=error)
-        except Exception as error:  # a defect of one verb must not end the host; the client is told
-            log.exception("verb failed unexpectedly", verb=request.method, flow=call.correlation_id)
-            text = f"internal error in {request.method}: {type(error).__name__}: {error}"
-            response = Response(request.id, error=InternalError(text))
+        except asyncio.CancelledError as error:
+            if _is_being_cancelled():
+                raise
+            response = _defect(request, call, error)  # something that the verb waited for was cancelled
+        except Exception as error:  # noqa: BLE001  a defect of one verb must not end the host; the client is told
+            response = _defect(request, call, error)
         else:
             response = Response(request.id, result)
         self._answer(request, reply_to, response)
@@ -270,6 +277,17 @@ class Server:
         headers = {"destination": destination, "content-type": "application/json"}
         for subscription in self._subscriptions.of(destination):
             subscription.deliver(body, headers)
+
+
+def _is_being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _defect(request: Request, call: Call, error: BaseException) -> Response:
+    log.error("verb failed unexpectedly", verb=request.method, flow=call.correlation_id, exc_info=error)
+    text = f"internal error in {request.method}: {type(error).__name__}: {error}"
+    return Response(request.id, error=InternalError(text))
 
 
 def _refuse(connection: Connection, text: str) -> None:

@@ -7,7 +7,7 @@ A frame is the command, ``key:value`` header lines, an empty line, the body, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from vmseal.model.errors import VmsealError
@@ -55,6 +55,8 @@ class Frame:
 
     def encode(self) -> bytes:
         """Return the frame's bytes, nothing behind the NUL. Raises ValueError for a header that STOMP cannot carry."""
+        if "" in self.headers:
+            raise ValueError(f"a header of {self.command} has no name")
         lines = [str(self.command)]
         lines += [f"{_escape(key)}:{_escape(value)}" for key, value in self.headers.items() if key != "content-length"]
         if self.body or self.command in _WITH_BODY:
@@ -90,13 +92,21 @@ class Parser:
 
     def _complete(self) -> Iterator[Frame | HeartBeat]:
         while True:
-            item = self._read_line() if self._waiting is None else self._read_body()
-            if item is None:
+            if self._waiting is not None:
+                frame = self._take_body(self._waiting)
+                if frame is None:
+                    return
+                yield frame
+                continue
+            line = self._take_line()
+            if line is None:
                 return
-            if item is not _MORE:
-                yield item
+            if line or self._lines:
+                self._add_line(line)
+            else:
+                yield HeartBeat()
 
-    def _read_line(self) -> Frame | HeartBeat | None:
+    def _take_line(self) -> bytes | None:
         end = self._buffer.find(b"\n", self._searched)
         size = len(self._buffer) if end < 0 else end + 1
         if self._header_size + size > self._header_limit:
@@ -108,16 +118,16 @@ class Parser:
             return None
         line = bytes(self._buffer[:end]).removesuffix(b"\r")
         self._drop(size)
-        if not self._lines and not line:
-            return HeartBeat()
+        return line
+
+    def _add_line(self, line: bytes) -> None:
         if not self._lines:
-            _command(line)
-        if not line:
+            _command(line)  # an unknown one ends the connection at once, not after its headers
+        if line:
+            self._lines.append(line)
+            self._header_size += len(line) + 1
+        else:
             self._end_headers()
-            return _MORE
-        self._lines.append(line)
-        self._header_size += size
-        return _MORE
 
     def _end_headers(self) -> None:
         command, *lines = self._lines
@@ -140,7 +150,7 @@ class Parser:
             raise StompError(f"content-length is {text[:40]}, more than the limit of {self._frame_limit} bytes")
         return int(text)
 
-    def _read_body(self) -> Frame | None:
+    def _take_body(self, waiting: Frame) -> Frame | None:
         end = self._buffer.find(b"\0", self._searched) if self._length is None else self._length
         if end > self._frame_limit or (end < 0 and len(self._buffer) > self._frame_limit):
             raise StompError(f"body of a frame is longer than the limit of {self._frame_limit} bytes")
@@ -149,19 +159,14 @@ class Parser:
             return None
         if self._buffer[end] != _NUL:
             raise StompError(f"no NUL behind the {end} bytes that content-length announced")
-        assert self._waiting is not None  # noqa: S101  for the type checker: the only caller has looked
-        frame = Frame(self._waiting.command, self._waiting.headers, bytes(self._buffer[:end]))
-        self._waiting = None
+        body = bytes(self._buffer[:end])
         self._drop(end + 1)
-        return frame
+        self._waiting = None
+        return replace(waiting, body=body)
 
     def _drop(self, size: int) -> None:
         del self._buffer[:size]
         self._searched = 0
-
-
-# What _read_line returns when it has used bytes but nothing is complete.
-_MORE = Frame(Command.RECEIPT)
 
 
 def is_command(line: bytes) -> bool:

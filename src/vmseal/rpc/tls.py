@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,12 +27,14 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from vmseal.model.errors import VmsealError
 
+log = structlog.get_logger(__name__)
+
 AUTHORITY_DAYS = 3653  # ten years
 CERTIFICATE_DAYS = 398  # a year and a month, the most that today's TLS clients accept
 RENEWAL_DAYS = 30  # a certificate with less than this left is replaced
 CLOCK_SKEW = dt.timedelta(days=1)  # clocks of new hosts are often behind
 
-_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
+_HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*")
 
 
 class TlsError(VmsealError):
@@ -50,9 +53,27 @@ class TlsFiles:
 def server_context(files: TlsFiles) -> ssl.SSLContext:
     """Return settings for a server: TLS 1.2 or later, a client certificate of the authority required.
 
-    Raises TlsError when the files cannot be used.
+    The files are read again for each connection, so renewing them needs no restart; while they cannot be used then,
+    the last ones that could serve on. Raises TlsError when the files cannot be used now.
     """
-    return _context(files, ssl.PROTOCOL_TLS_SERVER)
+    context = _context(files, ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = _Reload(files, context)
+    return context
+
+
+class _Reload:
+    """Gives each handshake a context made of the files as they are now; OpenSSL calls this at the ClientHello."""
+
+    def __init__(self, files: TlsFiles, first: ssl.SSLContext) -> None:
+        self._files = files
+        self._last = first
+
+    def __call__(self, connection: ssl.SSLObject, _name: str | None, _old: ssl.SSLContext) -> None:
+        try:
+            self._last = _context(self._files, ssl.PROTOCOL_TLS_SERVER)
+        except TlsError as error:
+            log.warning("TLS files were replaced by unusable ones; the old ones serve on", error=str(error))
+        connection.context = self._last
 
 
 def client_context(files: TlsFiles, *, check_hostname: bool = False) -> ssl.SSLContext:
@@ -200,7 +221,7 @@ class Authority:
 
     def _is_current(self, files: TlsFiles, name: str, *, alternatives: Sequence[x509.GeneralName]) -> bool:
         try:
-            if files.ca.read_bytes() != self.certificate.read_bytes():
+            if files.ca.read_bytes() != self.certificate.read_bytes() or files.key.stat().st_mode & 0o077:
                 return False
             certificate = x509.load_pem_x509_certificate(files.certificate.read_bytes())
             key = serialization.load_pem_private_key(files.key.read_bytes(), password=None)

@@ -6,7 +6,24 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine
 
+import structlog
+
+log = structlog.get_logger(__name__)
+
 Work = Callable[[], Coroutine[object, object, None]]
+
+
+class _Slot:
+    """A worker's place, given back once: by the end of the work or by its time limit, whichever comes first."""
+
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+        self._held = True
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            self._release()
 
 
 class Workers:
@@ -37,21 +54,26 @@ class Workers:
         self._free -= 1
         task = asyncio.get_running_loop().create_task(self._run(work))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
 
     async def _run(self, work: Work) -> None:
-        slot = asyncio.get_running_loop().call_later(self._slot_seconds, self._release)
+        slot = _Slot(self._release)
+        timer = asyncio.get_running_loop().call_later(self._slot_seconds, slot.release)
         try:
             await work()
         finally:
-            if slot.when() > asyncio.get_running_loop().time():
-                slot.cancel()
-                self._release()
+            timer.cancel()
+            slot.release()
 
     def _release(self) -> None:
         self._free += 1
         if self._waiting:
             self._start(self._waiting.popleft())
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a request ended by a defect of the server", exc_info=error)
 
     async def close(self) -> None:
         """Forget what waits, cancel what runs, and wait for its end."""
