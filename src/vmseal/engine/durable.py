@@ -1,24 +1,23 @@
 """Durable workflows: what a command has done is recorded step by step, and goes on after a crash.
 
 The only module that imports dbos. A workflow is an async function of its :class:`Run` and its arguments (JSON data).
-Everything it does happens in steps, called in an order that depends on nothing but the outcomes of earlier steps. A step
-that was cut off by a crash is run again from its beginning, so each must recognise what it has done before.
+Everything it does happens in steps, called in an order that depends on nothing but the outcomes of earlier steps. A
+step that was cut off by a crash is run again from its beginning, so each must recognise what it has done before.
 
-Rules that come from DBOS: an error that passes through a step comes back after a crash as an error of another class, so
-steps return outcomes as data and workflows catch ``Exception`` as a whole or not at all; an error that leaves a workflow
-ends it for good with nothing undone.
+Rules that come from DBOS: an error that passes through a step comes back after a crash as an error of another class,
+so steps return outcomes as data and workflows catch ``Exception`` as a whole or not at all; an error that leaves a
+workflow ends it for good with nothing undone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -67,8 +66,10 @@ class Run:
                 session.execute(sa.text("BEGIN IMMEDIATE"))
             change(session)
 
-        level = "SERIALIZABLE" if sqlite else "READ COMMITTED"
-        call = functools.partial(self._datasource.run_tx_step, {"name": name, "isolation_level": level}, body)
+        def call() -> None:
+            level: Literal["SERIALIZABLE", "READ COMMITTED"] = "SERIALIZABLE" if sqlite else "READ COMMITTED"
+            self._datasource.run_tx_step({"name": name, "isolation_level": level}, body)
+
         await asyncio.to_thread(call)
 
 

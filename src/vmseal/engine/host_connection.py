@@ -1,0 +1,435 @@
+"""One host as the engine sees it: its state, and the verbs that the engine uses, with values in and values out."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from vmseal.model.entities import HostStatus
+from vmseal.model.errors import (
+    DomainInaccessible,
+    InternalError,
+    UnknownDomain,
+    UnknownTask,
+    VerbError,
+    VolumeAlreadyExists,
+    VolumeDoesNotExist,
+)
+from vmseal.model.job import JobError, JobInfo, JobStatus, JobType
+from vmseal.model.volume import (
+    BLANK_UUID,
+    Allocation,
+    Legality,
+    VolumeAddress,
+    VolumeFormat,
+    VolumeType,
+    VolumeUpdate,
+)
+from vmseal.rpc import verb
+from vmseal.rpc.verb import EXTENSION_FEATURE, Parameters
+
+log = structlog.get_logger(__name__)
+
+TASK_INTERVAL = 0.2  # seconds between two looks at an SPM task; most take less
+TASK_LIMIT = 600.0  # seconds; creating and deleting files takes no longer even on slow disks
+INSPECTION_LIMIT = 600.0  # seconds: qemu-img check reads all of an image's metadata
+ALLOCATIONS = {Allocation.PREALLOCATED: 1, Allocation.SPARSE: 2}
+FORMATS = {VolumeFormat.COW: 4, VolumeFormat.RAW: 5}
+
+
+class VerbCaller(Protocol):
+    """What calls verbs: :class:`vmseal.rpc.client.Client`, or a fake host in tests."""
+
+    async def call(
+        self,
+        verb: str,
+        parameters: Parameters | None = None,
+        *,
+        timeout: float = 60,  # noqa: ASYNC109  as the client: the error names the verb
+        correlation_id: str = "",
+    ) -> object:
+        """Call a verb; raises VerbError when the host refuses, OSError when it cannot be asked."""
+        ...
+
+    async def close(self) -> None:
+        """Close the connection."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class StorageLocation:
+    """The pool and the domain that hosts share, and the folder where the domain is."""
+
+    pool: str
+    pool_name: str
+    domain: str
+    domain_name: str
+    path: str
+
+
+class _Reply(BaseModel):
+    """Base of what hosts answer: what is not known is ignored, numbers may come as strings."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class VolumeInfo(_Reply):
+    """What ``Volume.getInfo`` says. Sizes in bytes."""
+
+    voltype: VolumeType
+    legality: Legality
+    generation: int
+    capacity: int
+    truesize: int
+    status: str = "OK"
+
+
+class JobDetail(_Reply):
+    """What ``Vmseal.getJobDetails`` says of one job."""
+
+    operation: str = ""
+    progress: float | None = None
+    log: str | None = None
+
+
+class ImageFile(_Reply):
+    """What ``Vmseal.inspectImage`` says of an image file; format "cow" or "raw", sizes in bytes."""
+
+    path: str
+    format: str
+    virtual_size: int
+    actual_size: int = 0
+
+
+class DomainStats(_Reply):
+    """What ``StorageDomain.getStats`` says; bytes."""
+
+    disktotal: int
+    diskfree: int
+
+
+class _JobErrorReply(_Reply):
+    code: int
+    message: str
+
+
+class _JobReply(_Reply):
+    id: str
+    status: JobStatus
+    job_type: JobType
+    description: str = ""
+    progress: float | None = None
+    error: _JobErrorReply | None = None
+
+
+class _TaskReply(_Reply):
+    taskState: str  # noqa: N815  VDSM's key
+    code: int
+    message: str = ""
+
+
+T = TypeVar("T", bound=_Reply)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewVolume:
+    """A volume to create. ``size`` in bytes; with a ``parent`` it is an overlay on another image's volume."""
+
+    address: VolumeAddress
+    size: int
+    format: VolumeFormat
+    allocation: Allocation = Allocation.SPARSE
+    description: str = ""
+    parent: VolumeAddress | None = None
+    legality: Legality = Legality.LEGAL
+
+
+class HostConnection:
+    """A host. The typed verbs raise VerbError when the host refuses and OSError when it cannot be asked."""
+
+    def __init__(self, host_id: str, name: str, *, caller: VerbCaller, storage: StorageLocation) -> None:
+        self.id = host_id
+        self.name = name
+        self.storage = storage
+        self.status = HostStatus.CONNECTING
+        self.status_detail = ""
+        self.has_extensions = False  # whether it speaks the namespace Vmseal
+        self._caller = caller
+
+    @property
+    def is_up(self) -> bool:
+        """Whether verbs can be called."""
+        return self.status is HostStatus.UP
+
+    async def call(
+        self,
+        name: str,
+        parameters: Parameters | None = None,
+        *,
+        timeout: float = 60,  # noqa: ASYNC109  as the client: the error names the verb
+        correlation_id: str = "",
+    ) -> object:
+        """Call a verb by name."""
+        return await self._caller.call(name, parameters, timeout=timeout, correlation_id=correlation_id)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._caller.close()
+
+    # ------------------------------------------------------------------------------------------------------------ jobs
+
+    async def jobs(self, job_type: JobType | None, ids: Sequence[str]) -> dict[str, JobInfo]:
+        """Return those of the jobs that the host knows."""
+        reply = await self.call("Host.getJobs", verb.GetJobs(job_type=job_type, job_ids=list(ids)))
+        found = _mapping(reply, _JobReply, "Host.getJobs")
+        return {
+            key: JobInfo(
+                id=job.id,
+                type=job.job_type,
+                status=job.status,
+                description=job.description,
+                progress=job.progress,
+                error=JobError(job.error.code, job.error.message) if job.error else None,
+            )
+            for key, job in found.items()
+        }
+
+    async def job_detail(self, job_id: str) -> JobDetail:
+        """Return what runs now in a job; nothing where the host has no extensions or does not know the job."""
+        if not self.has_extensions:
+            return JobDetail()
+        reply = await self.call("Vmseal.getJobDetails", verb.JobIds(job_ids=[job_id]))
+        return _mapping(reply, JobDetail, "Vmseal.getJobDetails").get(job_id, JobDetail())
+
+    async def abort_job(self, job_id: str) -> None:
+        """Ask the host to abort a job; it may run a while longer."""
+        await self.call("Vmseal.abortJob", verb.JobParameters(job_id=job_id))
+
+    async def seal_report(self, job_id: str) -> dict[str, object]:
+        """Return the report of a finished seal."""
+        reply = await self.call("Vmseal.getSealReport", verb.JobParameters(job_id=job_id))
+        if not isinstance(reply, dict):
+            raise InternalError(f"Host {self.name} answered Vmseal.getSealReport with {type(reply).__name__}")
+        return reply
+
+    # --------------------------------------------------------------------------------------------------------- volumes
+
+    async def volume_info(self, address: VolumeAddress) -> VolumeInfo | None:
+        """Return a volume's state, or None when there is no such volume."""
+        try:
+            reply = await self.call("Volume.getInfo", self._volume(address))
+        except VerbError as error:
+            if error.code == VolumeDoesNotExist.code:
+                return None
+            raise
+        return _parsed(reply, VolumeInfo, "Volume.getInfo")
+
+    async def create_volume(self, new: NewVolume) -> None:
+        """Create a volume and wait until it is there; one of that id that is there already is taken for it."""
+        parameters = verb.CreateVolume(
+            volume=new.address.volume,
+            pool=self.storage.pool,
+            domain=new.address.domain,
+            image=new.address.image,
+            size=str(new.size),
+            format=FORMATS[new.format],
+            allocation=ALLOCATIONS[new.allocation],
+            description=new.description,
+            source_image=new.parent.image if new.parent else BLANK_UUID,
+            source_volume=new.parent.volume if new.parent else BLANK_UUID,
+            legal=new.legality is Legality.LEGAL,
+        )
+        try:
+            await self._task("Volume.create", parameters)
+        except VerbError as error:
+            # Only this engine makes volumes of that id, so it is ours from before a crash.
+            if error.code != VolumeAlreadyExists.code:
+                raise
+
+    async def delete_image(self, domain: str, image: str) -> None:
+        """Delete an image and wait until it is gone; raises ImageDoesNotExist's code 268 when there is none."""
+        await self._task("Image.delete", verb.DeleteImage(pool=self.storage.pool, domain=domain, image=image))
+
+    async def copy_data(
+        self, job_id: str, source: verb.Endpoint, *, destination: VolumeAddress, generation: int, correlation_id: str
+    ) -> None:
+        """Start a copy into a volume that is at ``generation``."""
+        target = verb.DivEndpoint(
+            domain=destination.domain, image=destination.image, volume=destination.volume, generation=generation
+        )
+        parameters = verb.CopyData(job_id=job_id, source=source, destination=target)
+        await self.call("SDM.copy_data", parameters, correlation_id=correlation_id)
+
+    async def update_volume(
+        self, job_id: str, address: VolumeAddress, *, generation: int, update: VolumeUpdate, correlation_id: str
+    ) -> None:
+        """Start an update of the marks of a volume that is at ``generation``."""
+        attributes = verb.VolumeAttributes.model_validate(
+            {
+                "legality": update.legality,
+                "type": update.type,
+                "description": update.description,
+                "generation": update.generation,
+            }
+        )
+        volume = verb.VolumeReference(
+            domain=address.domain, image=address.image, volume=address.volume, generation=generation
+        )
+        parameters = verb.UpdateVolume(job_id=job_id, volume=volume, attributes=attributes)
+        await self.call("SDM.update_volume", parameters, correlation_id=correlation_id)
+
+    async def seal(self, job_id: str, name: str, *, volumes: Sequence[VolumeAddress], correlation_id: str) -> None:
+        """Start a seal of all the volumes together; ``name`` names the log on the host."""
+        images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
+        parameters = verb.Seal(vm_id=name, job_id=job_id, pool=self.storage.pool, images=images)
+        await self.call("VM.seal", parameters, correlation_id=correlation_id)
+
+    async def inspect_image(self, path: str, image_format: str | None) -> ImageFile:
+        """Return what an image file outside the domain is; raises when it cannot be imported."""
+        parameters = verb.InspectImage.model_validate({"path": path, "format": image_format})
+        reply = await self.call("Vmseal.inspectImage", parameters, timeout=INSPECTION_LIMIT)
+        return _parsed(reply, ImageFile, "Vmseal.inspectImage")
+
+    def _volume(self, address: VolumeAddress) -> verb.VolumeParameters:
+        return verb.VolumeParameters(
+            volume=address.volume, pool=self.storage.pool, domain=address.domain, image=address.image
+        )
+
+    # ----------------------------------------------------------------------------------------------------------- tasks
+
+    async def _task(self, name: str, parameters: Parameters) -> None:
+        """Call a verb that makes an SPM task and wait for the task's end; raises its error."""
+        reply = await self.call(name, parameters)
+        await self.wait_task(str(reply), name)
+
+    async def wait_task(self, task_id: str, what: str) -> None:
+        """Wait for the end of an SPM task, clear it, and raise its error when it failed."""
+        try:
+            uuid.UUID(task_id)
+        except ValueError:
+            raise InternalError(f"Host {self.name} answered {what} with {task_id!r}, not with a task's id") from None
+        async with asyncio.timeout(TASK_LIMIT):
+            while True:
+                reply = await self.call("Task.getStatus", verb.TaskParameters(task=task_id))
+                task = _parsed(_unwrapped(reply), _TaskReply, "Task.getStatus")
+                if task.taskState == "finished":
+                    break
+                await asyncio.sleep(TASK_INTERVAL)
+        try:
+            await self.call("Task.clear", verb.TaskParameters(task=task_id))
+        except VerbError as error:
+            if error.code != UnknownTask.code:
+                raise
+        if task.code != 0:
+            raise VerbError(task.message or f"{what} failed with code {task.code}", code=task.code)
+
+    async def clear_finished_tasks(self) -> None:
+        """Clear tasks that an earlier process of the engine left behind."""
+        reply = await self.call("Host.getAllTasksStatuses")
+        for task_id, task in _mapping(_unwrapped(reply, "allTasksStatus"), _TaskReply, "tasks").items():
+            if task.taskState == "finished":
+                await self.call("Task.clear", verb.TaskParameters(task=task_id))
+
+    # ---------------------------------------------------------------------------------------------------------- set-up
+
+    async def prepare(self) -> dict[str, object]:
+        """Connect the host to the storage pool, making domain and pool if they are new; return its capabilities."""
+        capabilities = await self.call("Host.getCapabilities")
+        if not isinstance(capabilities, dict):
+            raise InternalError(f"Host {self.name} answered Host.getCapabilities with {type(capabilities).__name__}")
+        features = capabilities.get("additionalFeatures", [])
+        self.has_extensions = isinstance(features, list) and EXTENSION_FEATURE in features
+        await self._connect_storage()
+        await self._ensure_domain()
+        await self._start_spm()
+        await self.clear_finished_tasks()
+        return capabilities
+
+    async def is_prepared(self) -> bool:
+        """Return whether the host is still connected to the pool; a restarted agent is not."""
+        pools = await self.call("Host.getConnectedStoragePools")
+        return isinstance(pools, list) and self.storage.pool in pools
+
+    async def domain_stats(self) -> DomainStats:
+        """Return the size and the free space of the storage domain."""
+        reply = await self.call("StorageDomain.getStats", verb.DomainParameters(domain=self.storage.domain))
+        return _parsed(reply, DomainStats, "StorageDomain.getStats")
+
+    async def _connect_storage(self) -> None:
+        connection = verb.ServerConnection(id=self.storage.domain, connection=self.storage.path)
+        reply = await self.call(
+            "StoragePool.connectStorageServer",
+            verb.ConnectStorageServer(pool=self.storage.pool, type=4, connections=[connection]),
+        )
+        failed = isinstance(reply, list) and any(isinstance(one, dict) and one.get("status") != 0 for one in reply)
+        if failed:
+            raise DomainInaccessible(f"Host {self.name} cannot use the folder {self.storage.path}: {reply}")
+
+    async def _ensure_domain(self) -> None:
+        storage = self.storage
+        of_domain = verb.DomainParameters(domain=storage.domain)
+        try:
+            info = await self.call("StorageDomain.getInfo", of_domain)
+        except VerbError as error:
+            if error.code != UnknownDomain.code:
+                raise
+            log.info("making storage domain", domain=storage.domain, path=storage.path)
+            await self.call(
+                "StorageDomain.create",
+                verb.CreateDomain(domain=storage.domain, type=4, path=storage.path, name=storage.domain_name),
+            )
+            info = await self.call("StorageDomain.getInfo", of_domain)
+        pools = info.get("pool", []) if isinstance(info, dict) else []
+        if storage.pool not in pools:
+            await self.call(
+                "StoragePool.create",
+                verb.CreatePool(
+                    pool=storage.pool,
+                    name=storage.pool_name,
+                    master_domain=storage.domain,
+                    master_version=1,
+                    domains=[storage.domain],
+                ),
+            )
+        await self.call(
+            "StoragePool.connect",
+            verb.ConnectPool(
+                pool=storage.pool,
+                host_id=1,
+                master_domain=storage.domain,
+                master_version=1,
+                domains={storage.domain: "active"},
+            ),
+        )
+
+    async def _start_spm(self) -> None:
+        of_pool = verb.PoolParameters(pool=self.storage.pool)
+        status = await self.call("StoragePool.getSpmStatus", of_pool)
+        if isinstance(status, dict) and status.get("spmStatus") == "SPM":
+            return
+        task = await self.call("StoragePool.spmStart", of_pool)
+        await self.wait_task(str(task), "StoragePool.spmStart")
+
+
+def _unwrapped(reply: object, key: str = "taskStatus") -> object:
+    """Return what is under ``key``: hosts differ in whether they wrap these two answers."""
+    return reply[key] if isinstance(reply, dict) and key in reply else reply
+
+
+def _parsed(reply: object, model: type[T], what: str) -> T:
+    try:
+        return model.model_validate(reply)
+    except ValidationError as error:
+        raise InternalError(f"{what} was answered with something else than expected: {error}") from error
+
+
+def _mapping(reply: object, model: type[T], what: str) -> dict[str, T]:
+    if not isinstance(reply, dict):
+        raise InternalError(f"{what} was answered with {type(reply).__name__}, not with an object")
+    return {str(key): _parsed(value, model, what) for key, value in reply.items()}
