@@ -58,12 +58,13 @@ async def run(
     on_line: Callable[[str], None] | None = None,
     log: Path | None = None,
     deadline: float | None = None,
+    feed: asyncio.Queue[str] | None = None,
 ) -> Finished:
     r"""Run ``command`` to its end and return how it ended; a status other than 0 is no error here.
 
     ``env`` is the whole environment (default: the caller's). ``on_line`` gets each line of output without its end; a
     ``\r`` ends a line too. All output is appended to the file ``log`` (mode 0600). Whatever the program leaves running
-    is killed.
+    is killed. Standard input is empty, or what comes out of ``feed``, as it comes.
 
     Raises:
         FileNotFoundError: the program is not installed.
@@ -82,19 +83,22 @@ async def run(
         transport, _ = await asyncio.get_running_loop().subprocess_exec(
             lambda: protocol,
             *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
+            stdin=asyncio.subprocess.DEVNULL if feed is None else asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
             env=environment,
             cwd=cwd,
             start_new_session=True,
         )
+        feeding = asyncio.create_task(_feed(transport, feed)) if feed is not None else None
         try:
             async with asyncio.timeout(deadline):
                 while chunk := await protocol.output.read(KEPT_OUTPUT):
                     lines.feed(chunk)
                 await protocol.exited.wait()
         finally:
+            if feeding:
+                feeding.cancel()
             await _uninterrupted(_end(transport, protocol, mark))
         lines.close()
     finished = Finished(transport.get_returncode() or 0, lines.kept, time.monotonic() - begin)
@@ -126,7 +130,8 @@ class _Protocol(asyncio.SubprocessProtocol):
         self.output.feed_data(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002  the interface's
-        self.output.feed_eof()
+        if fd == 1:
+            self.output.feed_eof()
 
     def process_exited(self) -> None:
         # A child left behind would hold the output open, and might write to a disk: it goes too.
@@ -183,6 +188,13 @@ def _dying_with_parent(environment: Mapping[str, str]) -> list[str]:
 def _open_log(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "wb", buffering=0)
+
+
+async def _feed(transport: asyncio.SubprocessTransport, feed: asyncio.Queue[str]) -> None:
+    pipe = transport.get_pipe_transport(0)
+    assert isinstance(pipe, asyncio.WriteTransport)  # noqa: S101  it was asked for
+    while True:
+        pipe.write((await feed.get()).encode())
 
 
 async def _end(transport: asyncio.SubprocessTransport, protocol: _Protocol, mark: str) -> None:

@@ -43,6 +43,7 @@ class SealError(VmsealError):
     """The disks were not sealed; the text says why and what to do."""
 
     reason = "failed"  # a word for programs, stable
+    untouched = True  # nothing was written: the disks are what they were before
 
 
 class ProgramMissing(SealError):
@@ -93,6 +94,30 @@ class UnresolvedMount(SealError):
     reason = "unresolved-mount"
 
 
+class UnsupportedGuest(SealError):
+    """The guest cannot be sealed: not Linux, hibernated, or sealing would damage it."""
+
+    reason = "unsupported-guest"
+
+
+class EncryptedGuest(SealError):
+    """A disk holds LUKS encrypted data, and no key is known."""
+
+    reason = "encrypted-guest"
+
+
+class ApplianceFailed(SealError):
+    """The VM that opens the disks did not start; nothing was written."""
+
+    reason = "appliance-failed"
+
+
+class NoSpace(SealError):
+    """A file system of the host or of the guest is full."""
+
+    reason = "no-space"
+
+
 class DeadlineExceeded(SealError):
     """The seal took longer than allowed and was stopped."""
 
@@ -102,8 +127,8 @@ class DeadlineExceeded(SealError):
 class Sealer(Protocol):
     """Seals a set of disks together.
 
-    ``seal`` either returns a report, and then every disk is sealed, or raises :class:`SealError`, and then the disks are
-    not to be used. When it is cancelled it ends every process it started before it lets ``CancelledError`` go on.
+    ``seal`` either returns a report, and then every disk is sealed, or raises :class:`SealError`, and then the disks
+    are not to be used. When it is cancelled it ends every process it started before it lets ``CancelledError`` go on.
     """
 
     name: str

@@ -1,0 +1,34 @@
+"""Units that a sealed guest gets, so that its clones make what must differ between them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+
+UNIT_FOLDER = "/etc/systemd/system"
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A systemd unit for the guest."""
+
+    name: str
+    wanted_by: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where it goes in the guest."""
+        return f"{UNIT_FOLDER}/{self.name}"
+
+    @property
+    def links(self) -> list[str]:
+        """The links in the guest that enable it."""
+        return [f"{UNIT_FOLDER}/{unit}.wants/{self.name}" for unit in self.wanted_by]
+
+    def content(self) -> str:
+        """Return the text of the unit file."""
+        return files(__package__).joinpath(self.name).read_text()
+
+
+# The SSH server wants it too, in case that is started some other way than with the whole system.
+SSH_HOSTKEYS = Unit("vmseal-ssh-hostkeys.service", ("multi-user.target", "ssh.service", "sshd.service"))

@@ -1,0 +1,63 @@
+"""What virt-sysprep is asked to do beyond its defaults, so that the result is right for this guest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vmseal.seal.first_boot import SSH_HOSTKEYS
+from vmseal.sealers.inspection import Inspection
+
+# virt-sysprep fills these with fresh bytes, the same in every clone. systemd and the init scripts make new ones.
+RANDOM_SEEDS = (
+    "/var/lib/systemd/random-seed",
+    "/var/lib/random-seed",
+    "/var/lib/urandom/random-seed",
+    "/var/lib/misc/random-seed",
+    "/var/lib/seedrng/*",
+    "/etc/random-seed",
+    "/efi/loader/random-seed",
+    "/boot/loader/random-seed",
+    "/boot/efi/loader/random-seed",
+)
+# LVM ignores a disk that is not listed here, and lvm-uuids changes what the list goes by. It is made anew when absent.
+LVM_DEVICES = "/etc/lvm/devices/system.devices"
+# Distributions whose host name virt-sysprep 1.48 and later set; for others it warns and leaves the old name.
+HOSTNAME_SET = frozenset({
+    "centos", "debian", "fedora", "kalilinux", "opensuse", "oraclelinux", "redhat-based", "rhel", "scientificlinux",
+    "sles", "suse-based", "ubuntu",
+})  # fmt: skip
+
+
+def options(inspection: Inspection, hostname: str, folder: Path) -> list[str]:
+    """Return the options for this guest; files that are to be uploaded are put into ``folder``."""
+    chosen = ["--hostname", hostname, "--selinux-relabel"]
+    if sets_hostname_itself(inspection):
+        chosen += ["--write", f"/etc/hostname:{hostname}\n"]
+    for path in (*RANDOM_SEEDS, LVM_DEVICES):
+        chosen += ["--delete", path]
+    if needs_host_keys(inspection):
+        chosen += _first_boot_unit(folder)
+    if inspection.machine_id_is_file:
+        chosen += ["--truncate", "/etc/machine-id"]  # the last word: virt-sysprep has written a fresh id by now
+    return chosen
+
+
+def needs_host_keys(inspection: Inspection) -> bool:
+    """Whether the guest gets the unit that makes missing SSH host keys."""
+    return inspection.ssh_server and inspection.systemd and not inspection.makes_host_keys
+
+
+def sets_hostname_itself(inspection: Inspection) -> bool:
+    """Whether the host name is written here because virt-sysprep does not know how to set it in this guest."""
+    return inspection.system.distro not in HOSTNAME_SET
+
+
+def _first_boot_unit(folder: Path) -> list[str]:
+    unit = SSH_HOSTKEYS
+    local = folder / unit.name
+    local.write_text(unit.content())
+    local.chmod(0o644)
+    chosen = ["--upload", f"{local}:{unit.path}", "--chmod", f"0644:{unit.path}"]
+    for link in unit.links:
+        chosen += ["--mkdir", str(Path(link).parent), "--link", f"{unit.path}:{link}"]
+    return chosen
