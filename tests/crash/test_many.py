@@ -1,0 +1,83 @@
+"""Twenty templates asked for at once on one host: all end right, the limits hold, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.crash.stack import MIB, Entry, Stack
+from tests.crash.watcher import Watcher
+from vmseal.cli.client import Refused
+
+pytestmark = pytest.mark.timeout(600)
+
+COUNT = 20
+LIMIT = 2  # HostSettings' default for storage jobs and for virt jobs
+SEAL_SECONDS = 1.0
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(
+        tmp_path_factory.mktemp("many"),
+        seal_seconds=SEAL_SECONDS,
+        environment={"VMSEAL_HOST_STORAGE_JOBS": str(LIMIT), "VMSEAL_HOST_VIRT_JOBS": str(LIMIT)},
+    )
+    try:
+        stack.start()
+        for i in range(COUNT):
+            stack.import_vm(f"vm{i:02}", [8 * MIB])
+        stack.remember_vm_disks()
+        yield stack
+    finally:
+        stack.close()
+
+
+def most_at_once(entries: list[Entry]) -> int:
+    """Return how many runs of a program there were at the same time, at most."""
+    running = most = 0
+    for entry in sorted(entries, key=lambda entry: entry.time):
+        running += 1 if entry.event == "start" else -1
+        most = max(most, running)
+    return most
+
+
+def test_twenty_at_once(stack: Stack) -> None:
+    copies_before = len(stack.entries(stack.copies))
+    with Watcher(stack) as watcher, stack.client() as client:
+        vms = sorted((str(vm["name"]), str(vm["id"])) for vm in client.list("vms"))
+        begin = time.monotonic()
+        asked = [stack.request_template(client, f"t-{name}", vm_id) for name, vm_id in vms]
+        accepted = time.monotonic() - begin
+        jobs = [stack.wait_job(client, job, deadline=300) for _, job in asked]
+        seconds = time.monotonic() - begin
+        assert [job["status"] for job in jobs] == ["finished"] * COUNT
+        assert stack.check_settled([template for template, _ in asked]) == {template: True for template, _ in asked}
+        assert watcher.published >= COUNT
+        seals = stack.entries()
+        copies = stack.entries(stack.copies)[copies_before:]
+        assert len(seals) == 2 * COUNT, "each template was sealed once"
+        assert most_at_once(seals) <= LIMIT
+        assert most_at_once(copies) <= LIMIT
+        assert most_at_once(seals) == LIMIT, "the limit is used: two seals do run side by side"
+        # Nobody starves: who asked first is served first, up to what may run at the same time and a few places more.
+        order = [job["id"] for job in sorted(jobs, key=lambda job: str(job["end_time"]))]
+        displaced = [abs(order.index(job["id"]) - place) for place, job in enumerate(jobs)]
+        print(f"{COUNT} templates in {seconds:.0f} s, accepted in {accepted:.1f} s,", end=" ")  # noqa: T201  result
+        print(f"at most {max(displaced)} places out of turn")  # noqa: T201  the test's result
+        assert max(displaced) <= COUNT // 2
+        for template, _ in asked:
+            stack.remove_template(client, template)
+
+
+def test_requests_do_not_wait_for_each_other(stack: Stack) -> None:
+    """A second template of a VM that is busy is refused at once, and the first is not disturbed."""
+    with stack.client() as client:
+        vm_id = str(client.list("vms")[0]["id"])
+        template, job = stack.request_template(client, "first", vm_id)
+        with pytest.raises(Refused):
+            stack.request_template(client, "second", vm_id)
+        assert stack.wait_job(client, job)["status"] == "finished"
+        stack.remove_template(client, template)
