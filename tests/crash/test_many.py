@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
-
 from tests.crash.stack import MIB, Entry, Stack
 from tests.crash.watcher import Watcher
+
 from vmseal.cli.client import Refused
 
 pytestmark = pytest.mark.timeout(600)

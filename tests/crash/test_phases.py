@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.crash.stack import MIB, Stack, VolumeSeen, is_sealed, wait_for
 from tests.crash.watcher import Watcher
 

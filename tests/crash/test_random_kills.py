@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from tests.crash.stack import MIB, Stack
 from tests.crash.watcher import Watcher
 

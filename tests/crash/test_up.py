@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
 from tests.crash.stack import MIB, STOP_DEADLINE, Stack, wait_for
 from tests.crash.watcher import Watcher
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -64,7 +65,7 @@ def run_host(options: Options) -> None:
 
     set_up_logs(verbose=options.verbose)
     try:
-        settings = HostSettings()
+        settings = HostSettings(state=Path(os.environ.get("VMSEAL_HOST_STATE") or options.state / "host"))
     except ValidationError as error:
         raise WrongUsage(_explain(error, "VMSEAL_HOST_")) from error
     asyncio.run(agent.run(settings))

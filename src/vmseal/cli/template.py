@@ -18,6 +18,8 @@ from vmseal.cli.work import Work
 
 app = typer.Typer(help="Templates: sealed or plain, and versions of them.", no_args_is_help=True)
 
+BLANK = "00000000-0000-0000-0000-000000000000"  # oVirt's built-in template, which is empty: nothing to do with it here
+
 TemplateName = Annotated[str, typer.Argument(metavar="TEMPLATE", help="Name or id of the template.")]
 VersionNumber = Annotated[int | None, typer.Option("--version-number", help="Which version, when there are several.")]
 
@@ -64,6 +66,7 @@ def list_(options: Options) -> None:
     """List the templates."""
     with EngineClient(find_access(options)) as client:
         templates = [TemplateValue.of(template) for template in client.list("templates")]
+    templates = [template for template in templates if template.id != BLANK]
     templates.sort(key=lambda template: (template.name, template.version_number))
     show_rows(options, templates, ("name", "version_number", "status", "sealed", "description", "id"))
 
