@@ -85,6 +85,12 @@ class IncorrectFormat(VerbError):
     code = 202
 
 
+class VolumeHasChildren(VerbError):
+    """A volume that others are built on is not deleted."""
+
+    code = 204
+
+
 class VolumeCreationError(VerbError):
     """A program that makes volumes failed."""
 
@@ -169,6 +175,12 @@ class ImageDoesNotExist(VerbError):
     code = 268
 
 
+class MasterNotFound(VerbError):
+    """The pool's master domain is not on any connected storage."""
+
+    code = 304
+
+
 class UnknownPool(VerbError):
     """The host does not know the storage pool."""
 
@@ -211,6 +223,18 @@ class DomainInaccessible(VerbError):
     code = 379
 
 
+class FormatAttachedDomain(VerbError):
+    """A domain that is attached to a pool is not formatted."""
+
+    code = 391
+
+
+class FormatDomainInPool(VerbError):
+    """A domain of the connected pool is not formatted."""
+
+    code = 392
+
+
 class UnknownTask(VerbError):
     """No task of that id."""
 
@@ -233,6 +257,12 @@ class InvalidMetadata(VerbError):
     """Volume metadata lacks a key or has a wrong value."""
 
     code = 751
+
+
+class MetadataChecksumError(VerbError):
+    """Domain metadata is damaged: its checksum is wrong."""
+
+    code = 752
 
 
 class MetadataOverflow(VerbError):

@@ -1,0 +1,62 @@
+"""The host agent's settings, from ``VMSEAL_HOST_...`` environment variables or from the program that starts it."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether only this machine can reach ``address``."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+class HostSettings(BaseSettings):
+    """All that can be set. Times are in seconds; lists in the environment are JSON."""
+
+    model_config = SettingsConfigDict(env_prefix="VMSEAL_HOST_", frozen=True, extra="forbid")
+
+    state: Path = Field(description="folder for logs, runs and the lock file; one agent per folder")
+    address: str = Field(default="127.0.0.1", description="where the agent listens; :: is every address")
+    port: int = Field(default=54321, ge=0, le=65535, description="port of the agent; 0 takes a free one")
+    key: Path | None = Field(default=None, description="private key, PEM")
+    certificate: Path | None = Field(default=None, description="certificate, PEM")
+    ca: Path | None = Field(default=None, description="authority that clients' certificates must be of, PEM")
+    insecure: bool = Field(default=False, description="plain TCP; only on a loopback address")
+
+    storage_jobs: int = Field(default=2, ge=1, description="storage jobs (copies) that run at once; more wait")
+    virt_jobs: int = Field(default=2, ge=1, description="virt jobs (seals) that run at once; more wait")
+    copy_deadline: float = Field(default=6 * 3600, gt=0, description="a copy may take so long")
+    seal_deadline: float = Field(default=3600, gt=0, description="a seal may take so long")
+    job_retention: float = Field(default=3600, ge=0, description="finished jobs are kept so long")
+    import_folders: list[Path] = Field(
+        default_factory=list, description="folders whose image files may be imported; none by default"
+    )
+
+    virt_sysprep: str = Field(default="virt-sysprep", description="the program that seals")
+    guestfish: str = Field(default="guestfish", description="the program that looks into disks before the seal")
+
+    @model_validator(mode="after")
+    def _check_transport(self) -> Self:
+        files = (self.key, self.certificate, self.ca)
+        if self.insecure:
+            if not is_loopback(self.address):
+                raise ValueError(
+                    f"VMSEAL_HOST_INSECURE is for loopback only, and other machines can reach {self.address}: "
+                    "set VMSEAL_HOST_KEY, VMSEAL_HOST_CERTIFICATE and VMSEAL_HOST_CA instead"
+                )
+        elif None in files:
+            raise ValueError(
+                "VMSEAL_HOST_KEY, VMSEAL_HOST_CERTIFICATE and VMSEAL_HOST_CA are needed "
+                "(or VMSEAL_HOST_INSECURE=true on a loopback address)"
+            )
+        return self

@@ -1,0 +1,94 @@
+"""Virt jobs: ``VM.seal``, which seals all disks of a template together."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from vmseal.host.image import Image
+from vmseal.host.in_use import require_unused
+from vmseal.host.jobs import Job, Jobs
+from vmseal.host.locks import ImageLocks
+from vmseal.host.storage import Storage, lock_name, lock_names_of_templates
+from vmseal.host.volume import Volume
+from vmseal.model.errors import GeneralError, VerbError
+from vmseal.model.job import JobType
+from vmseal.rpc.verb import ImageReference, Seal
+from vmseal.sealers.sealer import Disk, Sealer, SealError, SealProgress, SealRequest
+
+GRACE = 60.0  # seconds that a sealer has to stop by itself after its deadline
+
+
+class VirtJobs:
+    """Registers the jobs; ``deadline`` in seconds is what a seal may take unless the caller says otherwise."""
+
+    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, sealer: Sealer, deadline: float) -> None:
+        self._storage = storage
+        self._locks = locks
+        self._jobs = jobs
+        self._sealer = sealer
+        self._deadline = deadline
+
+    def seal(self, parameters: Seal) -> None:
+        """Register the seal of all the images together."""
+        options = parameters.options
+        if options and options.sealer not in (None, self._sealer.name):
+            raise GeneralError(f"Sealer {options.sealer!r} is unknown here; this host has {self._sealer.name!r}")
+        addresses = [image.address for image in parameters.images]
+        if len({(address.domain, address.image) for address in addresses}) != len(addresses):
+            raise GeneralError("An image is named twice")
+        deadline = options.deadline if options and options.deadline else self._deadline
+
+        async def body(job: Job) -> None:
+            try:
+                await self._seal(job, parameters, deadline)
+            except VerbError as error:  # VDSM's clients know only 100 for a seal; the number is in the text
+                raise GeneralError(f"{error.message} (code={error.code})") from error
+            except SealError as error:
+                raise GeneralError(f"[{error.reason}] {error}") from error
+
+        job_id = parameters.job_id
+        self._jobs.add(Job(id=job_id, type=JobType.VIRT, description="seal_vm", body=body, deadline=deadline + GRACE))
+
+    async def _seal(self, job: Job, parameters: Seal, deadline: float) -> None:
+        self._storage.require_pool(parameters.pool)
+        if not parameters.images:
+            return
+        images = [self._image(reference) for reference in parameters.images]
+        exclusive = {lock_name(reference.domain, reference.image) for reference in parameters.images}
+        shared = set[str]()
+        for reference, image in zip(parameters.images, images, strict=True):
+            shared |= lock_names_of_templates(self._storage.domain(reference.domain), image)
+        job.operation = "waiting for the images"
+        async with self._locks.hold(shared=shared, exclusive=exclusive):
+            job.operation = "checking the disks"
+            volumes = [
+                _leaf(image, reference.volume) for image, reference in zip(images, parameters.images, strict=True)
+            ]
+            disks = tuple(Disk(volume.path, volume.load().format) for volume in volumes)
+            request = SealRequest(name=parameters.vm_id, disks=disks, deadline=deadline)
+            # All go ILLEGAL before the first is touched, and none comes back unless all were sealed.
+            with ExitStack() as sealing:
+                for volume in volumes:
+                    sealing.enter_context(volume.sealing())
+                await self._run_sealer(job, request)
+
+    async def _run_sealer(self, job: Job, request: SealRequest) -> None:
+        def show(progress: SealProgress) -> None:
+            job.progress, job.operation = progress.percent, progress.operation
+
+        job.operation = "sealing"
+        report = await self._sealer.seal(request, show)
+        job.report = report.as_json()
+
+    def _image(self, reference: ImageReference) -> Image:
+        return self._storage.domain(reference.domain).image(reference.image)
+
+
+def _leaf(image: Image, volume_id: str) -> Volume:
+    """Return the volume when it may be sealed: its chain is whole, nothing is built on it, and nobody uses it."""
+    volume = image.prepare(volume_id, allow_illegal=True)[0]
+    volume.load().require_writable()
+    if image.children(volume_id):
+        raise GeneralError(f"Volume {volume_id} of image {image.id} is not the leaf: other volumes are built on it")
+    require_unused(volume.path)
+    return volume

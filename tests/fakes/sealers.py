@@ -1,0 +1,45 @@
+"""A sealer that writes a mark into the disks, or fails, or waits, as a test wants it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from vmseal.seal.report import GuestSystem, Operation, SealReport
+from vmseal.sealers.sealer import Sealer, SealError, SealProgress, SealRequest
+
+MARK = b"sealed by the fake"
+
+
+@dataclass(eq=False)
+class FakeSealer(Sealer):
+    """Appends ``MARK`` to each disk file; raises ``error`` instead; waits for ``gate`` first when it is given."""
+
+    name = "fake"
+    error: SealError | None = None
+    gate: asyncio.Event | None = None
+    requests: list[SealRequest] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def seal(self, request: SealRequest, progress: Callable[[SealProgress], None]) -> SealReport:
+        self.requests.append(request)
+        self.started.set()
+        progress(SealProgress(50.0, "writing marks"))
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        for disk in request.disks:
+            with disk.path.open("ab") as file:
+                file.write(MARK)
+        return SealReport(
+            sealer=self.name,
+            version="1",
+            accelerator="tcg",
+            guest=GuestSystem(root="/dev/sda1", type="linux", distro="debian", product="Debian GNU/Linux 12"),
+            disks=[str(disk.path) for disk in request.disks],
+            operations=[Operation("mark", 0.0)],
+            warnings=[],
+            seconds=0.1,
+        )
