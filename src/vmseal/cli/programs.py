@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from pydantic import ValidationError
 
 from vmseal.cli.exits import WrongUsage
 from vmseal.cli.logs import set_up_logs
 from vmseal.cli.options import Options
+from vmseal.engine.settings import is_loopback
+from vmseal.model.errors import VmsealError
+
+log = structlog.get_logger(__name__)
 
 
 def run_up(
@@ -30,6 +36,8 @@ def run_up(
     """Run an engine and a host agent on this machine until Ctrl-C; a restart goes on with what was running."""
     from vmseal.cli import up  # noqa: PLC0415  its TLS library would slow down every other command
 
+    if not https and not is_loopback(address):
+        raise WrongUsage(f"--address {address} can be reached from other machines: add --https")
     set_up_logs(verbose=options.verbose)
     up.run(
         up.UpSettings(
@@ -55,7 +63,7 @@ def run_engine(options: Options) -> None:
         settings = EngineSettings(state=options.state)
     except ValidationError as error:
         raise WrongUsage(_explain(error, "VMSEAL_")) from error
-    asyncio.run(service.run(settings))
+    _serve(service.run(settings))
 
 
 def run_host(options: Options) -> None:
@@ -68,7 +76,18 @@ def run_host(options: Options) -> None:
         settings = HostSettings(state=Path(os.environ.get("VMSEAL_HOST_STATE") or options.state / "host"))
     except ValidationError as error:
         raise WrongUsage(_explain(error, "VMSEAL_HOST_")) from error
-    asyncio.run(agent.run(settings))
+    _serve(agent.run(settings))
+
+
+def _serve(program: Coroutine[None, None, None]) -> None:
+    """Run a program to its end; nobody is there to try again with -v, so the log gets an error's traceback."""
+    try:
+        asyncio.run(program)
+    except VmsealError:
+        raise
+    except Exception:
+        log.exception("ended by an error")
+        raise
 
 
 def _explain(error: ValidationError, prefix: str) -> str:

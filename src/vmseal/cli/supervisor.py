@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE = 0.2  # seconds between a program's death and its restart; doubled each time
 LONGEST_PAUSE = 30.0
 STABLE_AFTER = 20.0  # seconds; a program that ran so long starts again with the first pause
-STOP_DEADLINE = 20.0  # seconds between SIGTERM and SIGKILL
+STOP_DEADLINE = 20.0  # seconds
 LOG_LIMIT = 10 << 20  # bytes; a log file that has grown beyond becomes FILE.1
 LOG_CHECK = 5.0  # seconds between two looks at a log file's size
 TAIL_POLL = 0.2
@@ -43,13 +43,17 @@ class Program:
 
 
 class Child:
-    """A program that is kept running until :meth:`stop`. ``on_start`` is told each new process id."""
+    """A program that is kept running until :meth:`stop`; ``on_start`` is called after each start.
 
-    def __init__(self, program: Program, *, on_start: Callable[[], None]) -> None:
+    ``stop_deadline``: seconds between SIGTERM and SIGKILL.
+    """
+
+    def __init__(self, program: Program, *, on_start: Callable[[], None], stop_deadline: float = STOP_DEADLINE) -> None:
         self.program = program
         self.pid: int | None = None
         self.restarts = 0
         self._on_start = on_start
+        self._stop_deadline = stop_deadline
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
 
@@ -79,9 +83,9 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_DEADLINE)
+            await asyncio.wait_for(process.wait(), self._stop_deadline)
         except TimeoutError:
-            log.warning("a program does not end, killing it", program=self.program.name, after=STOP_DEADLINE)
+            log.warning("a program does not end, killing it", program=self.program.name, after=self._stop_deadline)
             self.kill()
             await process.wait()
 

@@ -176,11 +176,14 @@ class Up:
 
     async def _announce(self) -> None:
         """Say where everything is as soon as it can be used."""
+        last = ""
         while (missing := await asyncio.to_thread(self._missing)) is not None:
             for child in (self._engine, self._host):
                 if child.restarts >= DEATHS_ALLOWED:
                     raise ProgramsFail(f"{child.program.name} does not start: {_last_words(child.program.log)}")
-            log.debug("not ready yet", missing=missing)
+            if missing != last:
+                log.debug("not ready yet", missing=missing)
+                last = missing
             await asyncio.sleep(READY_POLL)
         self._write_up()
         if self._settings.json:
