@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from vmseal.engine.api.accounts import Accounts
+from vmseal.engine.api import disks, events, infrastructure, jobs, root, templates, vms
+from vmseal.engine.api.accounts import Accounts, Throttle
+from vmseal.engine.api.dispatch import Dispatcher
+from vmseal.engine.api.routes import Routes
 from vmseal.engine.api.settings import ApiSettings
+from vmseal.engine.api.sign_in import Sessions, SignIn
+from vmseal.engine.api.sso import sso_routes
+from vmseal.engine.api.transport import ROOT
 from vmseal.engine.database import Database
 from vmseal.engine.requests import Commands
+
+METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
+
+
+def all_routes() -> Routes:
+    """Return every address of the API."""
+    modules = (root, templates, vms, disks, jobs, events, infrastructure)
+    return Routes(route for module in modules for route in module.ROUTES)
 
 
 def create_app(
@@ -18,4 +32,13 @@ def create_app(
     ``accounts`` is ``Accounts({"admin@internal": Accounts.hash(password)})``. All calls of ``commands`` and
     ``database`` are made in threads. Serve it with one uvicorn worker, in the process that runs the commands.
     """
-    raise NotImplementedError
+    settings = settings or ApiSettings()
+    sign_in = SignIn(accounts, Sessions(database, settings.idle_time), Throttle())
+    dispatcher = Dispatcher(
+        commands, database, accounts=accounts, sign_in=sign_in, routes=all_routes(), settings=settings
+    )
+    # No pages of documentation: they would load scripts from the Internet.
+    app = FastAPI(title="vmseal", docs_url=None, redoc_url=None, openapi_url=None, redirect_slashes=False)
+    app.include_router(sso_routes(sign_in, settings))
+    app.add_route(f"{ROOT}{{below:path}}", dispatcher.serve, methods=METHODS)
+    return app

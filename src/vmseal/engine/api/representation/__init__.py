@@ -1,0 +1,1 @@
+"""oVirt's XML and JSON on one side, values on the other."""
