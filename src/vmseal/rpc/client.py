@@ -223,7 +223,7 @@ class _Session:
             self._lost(str(error) or type(error).__name__)
         else:
             self._lost("closed by the host")
-        await close_writer(self._writer)
+        self._writer.transport.abort()  # nothing can be said to this host any more
 
     async def _read_all(self) -> None:
         while True:
@@ -245,7 +245,10 @@ class _Session:
         elif frame.command is Command.MESSAGE:
             self._message(jsonrpc.decode_message(frame.body))
         elif frame.command is Command.ERROR:
-            log.warning("host sent an error frame", host=self._address, text=frame.body[:500].decode(errors="replace"))
+            text = frame.body[:500].decode(errors="replace")
+            if not self._connected.done():
+                raise StompError(f"the host refused to connect: {text}")
+            log.warning("host sent an error frame", host=self._address, text=text)
 
     def _message(self, message: Response | Event) -> None:
         if isinstance(message, Event):

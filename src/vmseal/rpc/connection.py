@@ -79,7 +79,7 @@ class Connection:
 
     def close(self) -> None:
         """Close as soon as what was sent has left."""
-        self._writer.close()
+        close_once(self._writer)
 
     async def run(self, handle: Callable[[Frame], None]) -> None:
         """Give every frame that arrives to ``handle``, until the connection ends or is closed.
@@ -126,12 +126,19 @@ class Connection:
         await close_writer(self._writer)
 
 
+def close_once(writer: asyncio.StreamWriter) -> None:
+    """Begin to close a stream's writer, unless that was done: a second time breaks TLS transports of Python 3.11."""
+    if not writer.is_closing():
+        writer.close()
+
+
 async def close_writer(writer: asyncio.StreamWriter) -> None:
     """Close a stream's writer; one whose peer reads no more is cut off after CLOSE_LIMIT. Never fails."""
-    writer.close()
+    close_once(writer)
     try:
         async with asyncio.timeout(CLOSE_LIMIT):
-            await writer.wait_closed()
+            # Shielded: cancelling wait_closed() would cancel the stream's own future, for all who wait for it.
+            await asyncio.shield(writer.wait_closed())
     except OSError:  # also TimeoutError; broken already, which is as good as closed
         writer.transport.abort()
     except asyncio.CancelledError:
