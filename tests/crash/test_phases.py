@@ -24,9 +24,11 @@ def all_in(*state: object) -> Moment:
     return lambda _stack, volumes: len(volumes) == 2 and all(volume.state == state for volume in volumes)
 
 
-def sealing(stack: Stack, _volumes: list[VolumeSeen]) -> bool:
-    """Whether the seal's program runs."""
-    return len(stack.entries()) % 2 == 1
+def sealing(stack: Stack, volumes: list[VolumeSeen]) -> bool:
+    """Whether the seal's program works on the template's volumes."""
+    paths = {str(volume.path) for volume in volumes}
+    ours = [entry for entry in stack.entries() if paths & set(entry.disks)]
+    return {entry.event for entry in ours} == {"start"}
 
 
 def sealed(_stack: Stack, volumes: list[VolumeSeen]) -> bool:

@@ -236,12 +236,10 @@ def _reason(answer: httpx.Response) -> str:
     try:
         document = answer.json()
     except ValueError:
-        return f"HTTP {answer.status_code}"
-    if not isinstance(document, dict):
-        return f"HTTP {answer.status_code}"
-    fault = document.get("fault", document)
+        document = None
+    fault = document.get("fault", document) if isinstance(document, dict) else {}
     words = [str(fault[key]) for key in ("detail", "reason", "error_description", "error") if fault.get(key)]
-    return words[0] if words else f"HTTP {answer.status_code}"
+    return words[0] if words else f"HTTP {answer.status_code} for {answer.request.method} {answer.request.url.path}"
 
 
 def _fault(answer: httpx.Response) -> EngineError:
