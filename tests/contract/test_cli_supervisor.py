@@ -82,6 +82,18 @@ def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_stopped_while_it_is_being_started(tmp_path: Path) -> None:
+    async def main() -> None:
+        kept = child(tmp_path, "exec sleep 100")
+        keeping = asyncio.create_task(kept.keep())
+        await asyncio.sleep(0)  # keep() has begun, and waits for the new process
+        await kept.stop()
+        await keeping
+        assert kept.pid is None or not is_alive(kept.pid)
+
+    asyncio.run(main())
+
+
 def test_programs_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
     script = f"""
 import asyncio, os

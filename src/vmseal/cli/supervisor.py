@@ -56,45 +56,55 @@ class Child:
         self._stop_deadline = stop_deadline
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+        self._over = asyncio.Event()
 
     async def keep(self) -> None:
         """Start the program, and again whenever it ends, until it is stopped."""
         pause = FIRST_PAUSE
-        while not self._stopping.is_set():
-            started = time.monotonic()
-            await self._start()
-            status = await self._wait()
-            if self._stopping.is_set():
-                return
-            if time.monotonic() - started > STABLE_AFTER:
-                pause = FIRST_PAUSE
-            self.restarts += 1
-            log.warning("a program died, restarting it", program=self.program.name, status=status, pause=pause)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        try:
+            while not self._stopping.is_set():
+                started = time.monotonic()
+                status = await self._run_once()
+                if self._stopping.is_set():
+                    return
+                if time.monotonic() - started > STABLE_AFTER:
+                    pause = FIRST_PAUSE
+                self.restarts += 1
+                log.warning("a program died, restarting it", program=self.program.name, status=status, pause=pause)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stopping.wait(), pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+        finally:
+            self._over.set()
 
     async def stop(self) -> None:
-        """End the program with SIGTERM, after a while with SIGKILL, and return when it is gone."""
+        """End the program with SIGTERM, after a while with SIGKILL, and return when :meth:`keep` has ended."""
         self._stopping.set()
-        process = self._process
-        if process is None or process.returncode is not None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
+        self._signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(process.wait(), self._stop_deadline)
+            await asyncio.wait_for(self._over.wait(), self._stop_deadline)
         except TimeoutError:
             log.warning("a program does not end, killing it", program=self.program.name, after=self._stop_deadline)
             self.kill()
-            await process.wait()
+            await self._over.wait()
 
     def kill(self) -> None:
         """End the program at once."""
         self._stopping.set()
-        if self._process is not None:
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()
+                self._process.send_signal(number)
+
+    async def _run_once(self) -> int:
+        """Start the program and return its exit status."""
+        await self._start()
+        assert self._process is not None  # noqa: S101  it was started
+        if self._stopping.is_set():  # stop() came while it was being started, and did not see it
+            self._signal(signal.SIGTERM)
+        return await self._process.wait()
 
     async def _start(self) -> None:
         self.program.log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -110,10 +120,6 @@ class Child:
             )
         self.pid = self._process.pid
         self._on_start()
-
-    async def _wait(self) -> int:
-        assert self._process is not None  # noqa: S101  _start ran
-        return await self._process.wait()
 
 
 def _dying_with_us(command: Sequence[str]) -> list[str]:
