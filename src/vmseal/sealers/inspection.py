@@ -23,17 +23,18 @@ from vmseal.sealers.sealer import (
 )
 
 BLKID_TAGS = {"PART_ENTRY_UUID": "PARTUUID", "PART_ENTRY_NAME": "PARTLABEL"}
-UNIT_FOLDERS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+# Each question costs 0.1 s in an emulated appliance, so one pattern asks for many files.
 # Units of distributions that make host keys: Fedora and RHEL, Arch, others.
-KEY_UNITS = ("sshd-keygen*.service", "sshdgenkeys.service", "ssh-keygen*.service", "ssh-hostkeys*.service")
-SSH_UNITS = ("ssh.service", "sshd.service")
-SSHD = ("/usr/sbin/sshd", "/usr/bin/sshd")
-INIT = ("/sbin/init", "/usr/sbin/init", "/usr/bin/init")
+KEY_UNITS = "/{etc,usr/lib,lib}/systemd/system/{sshd-keygen*,sshdgenkeys,ssh-keygen*,ssh-hostkeys*}.service"
+SSH_UNITS = "/{etc,usr/lib,lib}/systemd/system/{ssh,sshd}.service"
+SSHD = "/usr/{sbin,bin}/sshd"
+SYSTEMD = "/{usr/lib,lib}/systemd/systemd"
+INIT = "/sbin/init"
 # Trees that virt-sysprep empties with "rm -rf NAME/": what a link in there points to would be emptied as well.
 EMPTIED = (
-    "/tmp/*", "/var/tmp/*", "/var/crash/*", "/var/log/journal/*", "/var/spool/mail/*", "/var/mail/*",  # noqa: S108
-    "/var/spool/abrt/*", "/var/lib/dhclient/*", "/var/lib/dhcp/*", "/var/lib/dhcpd/*", "/var/log/dump/*",
-)  # fmt: skip
+    "/{tmp,var/tmp,var/crash,var/log/journal,var/log/dump,var/spool/mail,var/mail,var/spool/abrt,var/lib/dhclient,"
+    "var/lib/dhcp,var/lib/dhcpd}/*"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +68,12 @@ async def inspect(guest: Guestfish, disks: int) -> Inspection:
             root=root,
             type="linux",
             distro=await _line(guest, "inspect-get-distro", root),
-            product=await _line(guest, "inspect-get-product-name", root),
+            product=await _product(guest, root),
             hostname=await _line(guest, "inspect-get-hostname", root),
             mount_points=mounts,
         ),
         machine_id_is_file=await guest.says("is-file", "/etc/machine-id"),
-        ssh_server=await _any_file(guest, SSHD),
+        ssh_server=bool(await guest.ask("glob-expand", SSHD)),
         systemd=systemd,
         makes_host_keys=systemd and await _makes_host_keys(guest),
         warnings=warnings,
@@ -180,39 +181,38 @@ async def _device(guest: Guestfish, name: str) -> fstab.BlockDevice:
 
 async def _refuse_links(guest: Guestfish) -> None:
     """Refuse links to folders where virt-sysprep would empty the folder that the link points to."""
-    for pattern in EMPTIED:
-        for name in await guest.ask("glob-expand", pattern):
-            if name.endswith("/") and await guest.says("is-symlink", name.rstrip("/")):
-                raise UnsupportedGuest(
-                    f"{name.rstrip('/')} in the guest is a link to a folder, and virt-sysprep would empty that folder;"
-                    " remove the link in the guest"
-                )
+    for name in await guest.ask("glob-expand", EMPTIED):  # folders, and links to folders, end in a slash
+        if name.endswith("/") and await guest.says("is-symlink", name.rstrip("/")):
+            raise UnsupportedGuest(
+                f"{name.rstrip('/')} in the guest is a link to a folder, and virt-sysprep would empty that folder;"
+                " remove the link in the guest"
+            )
 
 
 async def _runs_systemd(guest: Guestfish) -> bool:
-    for init in INIT:
-        if await guest.says("is-symlink", init):
-            return "systemd" in await _line(guest, "readlink", init)
-    return await _any_file(guest, ("/usr/lib/systemd/systemd", "/lib/systemd/systemd"))
+    if await guest.says("is-symlink", INIT):
+        return "systemd" in await _line(guest, "readlink", INIT)
+    return bool(await guest.ask("glob-expand", SYSTEMD)) and not await guest.says("is-file", INIT)
 
 
 async def _makes_host_keys(guest: Guestfish) -> bool:
-    for folder in UNIT_FOLDERS:
-        for pattern in KEY_UNITS:
-            if await guest.ask("glob-expand", f"{folder}/{pattern}"):
-                return True
-        for unit in SSH_UNITS:
-            path = f"{folder}/{unit}"
-            # openSUSE's sshd.service calls a script of its own before it starts.
-            if await guest.says("is-file", path) and re.search(
-                r"gen-keys|keygen", "\n".join(await guest.ask("cat", path))
-            ):
-                return True
+    if await guest.ask("glob-expand", KEY_UNITS):
+        return True
+    for unit in await guest.ask("glob-expand", SSH_UNITS):
+        # openSUSE's sshd.service calls a script of its own before it starts.
+        if await guest.says("is-file", unit) and re.search(r"gen-keys|keygen", "\n".join(await guest.ask("cat", unit))):
+            return True
     return False
 
 
-async def _any_file(guest: Guestfish, paths: Sequence[str]) -> bool:
-    return any([await guest.says("is-file", path, "followsymlinks:true") for path in paths])
+async def _product(guest: Guestfish, root: str) -> str:
+    """Return os-release's PRETTY_NAME; libguestfs itself gives no more than a number for Debian."""
+    if await guest.says("is-file", "/etc/os-release", "followsymlinks:true"):
+        for line in await guest.ask("cat", "/etc/os-release"):
+            key, _, value = line.partition("=")
+            if key == "PRETTY_NAME":
+                return value.strip().strip("\"'")
+    return await _line(guest, "inspect-get-product-name", root)
 
 
 async def _line(guest: Guestfish, command: str, *arguments: str) -> str:

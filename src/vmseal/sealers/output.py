@@ -45,12 +45,8 @@ class Output:
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     last_machine_id_call: tuple[str, str] = ("", "")  # libguestfs call that last changed it, and its result
+    writing: bool = False  # whether the disks may have changed already: even mounting may replay a journal
     _percent: float = 0.0
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether anything may have been written."""
-        return bool(self.operations)
 
     @property
     def machine_id_is_empty(self) -> bool:
@@ -74,7 +70,7 @@ class Output:
     def advance(self, percent: float, operation: str) -> None:
         """Report progress that never goes back."""
         self._percent = max(self._percent, percent)
-        self.progress(SealProgress(round(self._percent, 1), operation))
+        self.progress(SealProgress(round(self._percent, 1), operation, self.writing))
 
     def _step(self, text: str) -> None:
         name = text.removesuffix(" ...")

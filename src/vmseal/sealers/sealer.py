@@ -33,10 +33,14 @@ class SealRequest:
 
 @dataclass(frozen=True)
 class SealProgress:
-    """Where a seal is: percent 0.0 to 100.0 (an estimate from the operations passed) and what runs now."""
+    """Where a seal is: percent 0.0 to 100.0 (an estimate from the operations passed) and what runs now.
+
+    ``writing`` says whether the disks may have changed already.
+    """
 
     percent: float
     operation: str
+    writing: bool = False
 
 
 class SealError(VmsealError):

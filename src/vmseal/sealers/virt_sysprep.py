@@ -83,10 +83,10 @@ class VirtSysprep(Sealer):
             exceeded = DeadlineExceeded(
                 f"{request.name}: not sealed within {request.deadline:g} s and stopped; raise the deadline"
             )
-            exceeded.untouched = request.dry_run or not output.has_begun
+            exceeded.untouched = not output.writing
             raise exceeded from error
         except SealError as error:
-            error.untouched = request.dry_run or not output.has_begun
+            error.untouched = not output.writing
             raise
 
     async def _seal(self, request: SealRequest, output: Output) -> SealReport:
@@ -141,6 +141,8 @@ class VirtSysprep(Sealer):
         command = [self._program, "-v", "-x", *(["--dry-run"] if request.dry_run else [])]
         command += customization.options(inspection, request.hostname, run.folder)
         command += _reversed(request.disks)
+        output.writing = not request.dry_run
+        output.advance(INSPECTED, "starting virt-sysprep")
         return await self._start(command, run, on_line=output.read)
 
     async def _start(
