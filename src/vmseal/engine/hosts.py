@@ -30,7 +30,7 @@ class Hosts:
         self._connections = {connection.id: connection for connection in connections}
         self._interval = interval
         self._monitors: list[asyncio.Task[None]] = []
-        self._some_up = asyncio.Event()
+        self._came_up = asyncio.Condition()
 
     def start(self) -> None:
         """Begin to look at the hosts."""
@@ -52,13 +52,20 @@ class Hosts:
         """Return a host that is up, None when there is none."""
         return next((host for host in self._connections.values() if host.is_up), None)
 
-    async def wait_up(self, *, seconds: float) -> HostConnection | None:
-        """Return a host that is up as soon as there is one, None when that takes longer than ``seconds``."""
+    async def wait_up(self, *, seconds: float, only: str | None = None) -> HostConnection | None:
+        """Return a host that is up (the host ``only``), None when there is none for longer than ``seconds``."""
         try:
-            await asyncio.wait_for(self._some_up.wait(), seconds)
+            async with asyncio.timeout(seconds), self._came_up:
+                await self._came_up.wait_for(lambda: self._up(only) is not None)
         except TimeoutError:
             return None
-        return self.up()
+        return self._up(only)
+
+    def _up(self, only: str | None) -> HostConnection | None:
+        if only is None:
+            return self.up()
+        host = self._connections.get(only)
+        return host if host is not None and host.is_up else None
 
     async def _monitor(self, host: HostConnection) -> None:
         while True:
@@ -85,14 +92,13 @@ class Hosts:
 
         await asyncio.to_thread(self._store, host, HostStatus.UP, "", also=store)
         host.status, host.status_detail = HostStatus.UP, ""
-        self._some_up.set()
+        async with self._came_up:
+            self._came_up.notify_all()
         log.info("host is up", host=host.name)
 
     async def _became_non_responsive(self, host: HostConnection, reason: str) -> None:
         before = (host.status, host.status_detail)
         host.status, host.status_detail = HostStatus.NON_RESPONSIVE, reason
-        if self.up() is None:
-            self._some_up.clear()
         if before == (host.status, host.status_detail):
             return
         log.warning("host does not respond", host=host.name, reason=reason)

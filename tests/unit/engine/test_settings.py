@@ -48,6 +48,6 @@ def test_settings_come_from_the_environment(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("VMSEAL_HOSTS", '[{"name": "h1", "port": 4711}]')
     monkeypatch.setenv("VMSEAL_HOSTS_INSECURE", "true")
     monkeypatch.setenv("VMSEAL_STORAGE_PATH", str(tmp_path / "domain"))
-    settings = EngineSettings()  # type: ignore[call-arg]  # mypy does not see the environment
+    settings = EngineSettings()
     assert settings.hosts == [HostAddress(name="h1", port=4711)]
     assert settings.url_of_database == f"sqlite:///{tmp_path}/engine/vmseal.db"

@@ -1,0 +1,177 @@
+"""``AddVmTemplate``: copy a VM's disks, seal the copies where that was asked for, and only then let them be used.
+
+====================  ======  =========  ============  =========
+after                 type    legality   generation    template
+====================  ======  =========  ============  =========
+CREATE_TEMPLATE       LEAF    LEGAL      1             locked
+ASSIGN_ILLEGAL        LEAF    ILLEGAL    2             locked
+SEAL                  LEAF    ILLEGAL    2             locked
+ASSIGN_LEGAL_SHARED   SHARED  LEGAL      3             ok
+====================  ======  =========  ============  =========
+
+Unsealed templates have no second and third phase; their disks end at generation 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from vmseal.engine import locks
+from vmseal.engine.commands import copy_image as copying
+from vmseal.engine.commands import seal_vm_template as sealing
+from vmseal.engine.commands.command import CreatingCommand, Phase, Results
+from vmseal.engine.commands.copy_image import COPIED_GENERATION, copy_image, volume_source
+from vmseal.engine.commands.plan import DiskPlan, ImagePlan, Plan
+from vmseal.engine.commands.seal_vm_template import seal_vm_template
+from vmseal.engine.commands.update_volume import update_volume
+from vmseal.engine.commands.work import Services
+from vmseal.engine.durable import Run
+from vmseal.engine.events import EventCode, Subject, record
+from vmseal.engine.jobs import close_job
+from vmseal.engine.outcome import Outcome
+from vmseal.engine.tables import Disk, DiskAttachment, Template, Vm
+from vmseal.model.entities import DiskStatus, TaskStatus, TemplatePhase, TemplateStatus, VmStatus
+from vmseal.model.volume import Legality, VolumeType, VolumeUpdate, next_generation
+
+FAILURES: dict[str, EventCode] = {
+    TemplatePhase.CREATE_TEMPLATE: EventCode.USER_ADD_VM_TEMPLATE_CREATE_TEMPLATE_FAILURE,
+    TemplatePhase.ASSIGN_ILLEGAL: EventCode.USER_ADD_VM_TEMPLATE_ASSIGN_ILLEGAL_FAILURE,
+    TemplatePhase.SEAL: EventCode.USER_ADD_VM_TEMPLATE_SEAL_FAILURE,
+    TemplatePhase.ASSIGN_LEGAL_SHARED: EventCode.USER_ADD_VM_TEMPLATE_FINISHED_FAILURE,
+}
+
+
+class AddVmTemplatePlan(Plan):
+    """The plan of a template."""
+
+    template_id: str
+    template_name: str
+    vm_id: str
+    vm_name: str
+    seal: bool
+    disks: tuple[DiskPlan, ...]
+
+
+class AddVmTemplate(CreatingCommand):
+    """Makes a template of a VM."""
+
+    name = "AddVmTemplate"
+
+    def __init__(self, run: Run, plan: AddVmTemplatePlan, services: Services) -> None:
+        super().__init__(run, plan, services)
+        self.plan = plan
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the phases; sealing has two more."""
+        create: Phase = (TemplatePhase.CREATE_TEMPLATE, self._create_template)
+        illegal: Phase = (TemplatePhase.ASSIGN_ILLEGAL, self._assign_illegal)
+        seal: Phase = (TemplatePhase.SEAL, self._seal)
+        shared: Phase = (TemplatePhase.ASSIGN_LEGAL_SHARED, self._assign_legal_shared)
+        return [create, illegal, seal, shared] if self.plan.seal else [create, shared]
+
+    async def _create_template(self) -> Outcome:
+        limit = self.work.services.settings.copy_deadline
+        phase = TemplatePhase.CREATE_TEMPLATE
+        return await self.work.together(
+            [copy_image(disk, volume_source(disk), phase=phase, limit=limit) for disk in self.plan.disks]
+        )
+
+    async def _assign_illegal(self) -> Outcome:
+        return await self._update(
+            VolumeUpdate(legality=Legality.ILLEGAL),
+            generation=COPIED_GENERATION,
+            phase=TemplatePhase.ASSIGN_ILLEGAL,
+            description="Keeping disk {} unusable until it is sealed",
+        )
+
+    async def _seal(self) -> Outcome:
+        limit = self.work.services.settings.seal_deadline
+        part = seal_vm_template(self.plan.disks, log_name=self.plan.template_id, phase=TemplatePhase.SEAL, limit=limit)
+        return await self.work.together([part])
+
+    async def _assign_legal_shared(self) -> Outcome:
+        # A volume that was not sealed is LEGAL already, and setting what is set is an error.
+        legality = Legality.LEGAL if self.plan.seal else None
+        return await self._update(
+            VolumeUpdate(legality=legality, type=VolumeType.SHARED),
+            generation=next_generation(COPIED_GENERATION) if self.plan.seal else COPIED_GENERATION,
+            phase=TemplatePhase.ASSIGN_LEGAL_SHARED,
+            description="Making disk {} usable and shared",
+        )
+
+    async def _update(
+        self, update: VolumeUpdate, *, generation: int, phase: TemplatePhase, description: str
+    ) -> Outcome:
+        return await self.work.together(
+            [
+                update_volume(
+                    disk, update, generation=generation, phase=phase, description=description.format(disk.name)
+                )
+                for disk in self.plan.disks
+            ]
+        )
+
+    def finish(self, session: Session, results: Results) -> None:
+        """Make the template usable and the VM free."""
+        template = session.get_one(Template, self.plan.template_id)
+        template.status = TemplateStatus.OK.value
+        report = results.get(TemplatePhase.SEAL, {}).get(sealing.REPORT)
+        template.seal_report = report if isinstance(report, dict) else None
+        sizes = results[TemplatePhase.ASSIGN_LEGAL_SHARED]
+        for plan in self.plan.disks:
+            disk = session.get_one(Disk, plan.image)
+            disk.status = DiskStatus.OK.value
+            size = sizes.get(plan.image)
+            disk.actual_size = size if isinstance(size, int) else 0
+        self._unlock(session)
+        close_job(session, self.run.id, TaskStatus.FINISHED)
+        record(session, EventCode.USER_ADD_VM_TEMPLATE_FINISHED_SUCCESS, self._subject(session))
+
+    def images(self) -> Sequence[ImagePlan]:
+        """Return the images of the copies."""
+        return [ImagePlan(name=disk.name, domain=disk.domain, image=disk.image) for disk in self.plan.disks]
+
+    def host_jobs(self) -> Sequence[str]:
+        """Return the ids of the copies, the updates and the seal."""
+        per_disk = (copying.JOB, TemplatePhase.ASSIGN_ILLEGAL, TemplatePhase.ASSIGN_LEGAL_SHARED)
+        jobs = [self.work.job_id(kind, disk.image) for kind in per_disk for disk in self.plan.disks]
+        return [*jobs, self.work.job_id(sealing.JOB)]
+
+    def mark_illegal(self, session: Session) -> None:
+        """Show template and disks as illegal."""
+        session.execute(
+            sa.update(Template).where(Template.id == self.plan.template_id).values(status=TemplateStatus.ILLEGAL.value)
+        )
+        images = [disk.image for disk in self.plan.disks]
+        session.execute(sa.update(Disk).where(Disk.id.in_(images)).values(status=DiskStatus.ILLEGAL.value))
+
+    def compensate(self, session: Session, phase: str, outcome: Outcome) -> None:
+        """Remove the template's rows and free the VM."""
+        subject = self._subject(session)
+        images = [disk.image for disk in self.plan.disks]
+        session.execute(sa.delete(DiskAttachment).where(DiskAttachment.disk_id.in_(images)))
+        session.execute(sa.delete(Disk).where(Disk.id.in_(images)))
+        session.execute(sa.delete(Template).where(Template.id == self.plan.template_id))
+        self._unlock(session)
+        status = TaskStatus.ABORTED if outcome.cancelled else TaskStatus.FAILED
+        close_job(session, self.run.id, status, reason=outcome.reason)
+        failure = FAILURES.get(phase, EventCode.USER_ADD_VM_TEMPLATE_FINISHED_FAILURE)
+        record(session, failure, subject, reason=outcome.reason)
+
+    def _unlock(self, session: Session) -> None:
+        session.execute(sa.update(Vm).where(Vm.id == self.plan.vm_id).values(status=VmStatus.DOWN.value))
+        locks.release(session, self.run.id)
+
+    def _subject(self, session: Session) -> Subject:
+        template = session.get(Template, self.plan.template_id)
+        return Subject(
+            user=self.plan.user,
+            correlation_id=self.plan.correlation_id,
+            vm_id=self.plan.vm_id,
+            vm=self.plan.vm_name,
+            template_id=self.plan.template_id,
+            template=template.name if template is not None else self.plan.template_name,
+        )

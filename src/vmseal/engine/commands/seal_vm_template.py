@@ -1,0 +1,79 @@
+"""``SealVmTemplate``: seal all disks together on a host, and bring the report home."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from vmseal.engine.callback import VirtJobCallback
+from vmseal.engine.commands.plan import DiskPlan
+from vmseal.engine.commands.work import Part, StepRecord
+from vmseal.engine.host_connection import HostConnection
+from vmseal.engine.outcome import Outcome
+from vmseal.model.errors import NoSuchJob, VerbError
+
+log = structlog.get_logger(__name__)
+JOB = "seal"
+REPORT = "seal_report"  # the key of the report in the outcome's data
+
+
+def seal_vm_template(disks: Sequence[DiskPlan], *, log_name: str, phase: str, limit: float) -> Part:
+    """Return the part that seals ``disks``; ``log_name`` names the log on the host."""
+
+    async def body(step: StepRecord) -> Outcome:
+        if not disks:
+            return Outcome.done()
+        job_id = step.work.job_id(JOB)
+        if step.host_id is None:
+            refused = await _start(step, job_id, disks, log_name=log_name)
+            if refused is not None:
+                return refused
+        # Otherwise the engine was restarted: the seal may have been started, and is never started twice, for a
+        # process of the first one may be writing. The callback finds out.
+        return await _await(step, job_id)
+
+    return Part(key=(), phase=phase, description="Sealing the disks", limit=limit, body=body)
+
+
+async def _start(step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, log_name: str) -> Outcome | None:
+    host = await step.on_host(_itself)
+    await step.set_host(host.id)
+    volumes = [disk.address for disk in disks]
+    try:
+        await host.seal(job_id, log_name, volumes=volumes, correlation_id=step.work.correlation_id)
+    except OSError as error:
+        log.warning("not known whether the seal has started", job=job_id, host=host.name, error=str(error))
+    except VerbError as error:
+        return Outcome.failed(f"Host {host.name} refused to seal: {error}")
+    return None
+
+
+async def _itself(host: HostConnection) -> HostConnection:
+    return host
+
+
+async def _await(step: StepRecord, job_id: str) -> Outcome:
+    if step.host_id is None:
+        raise ValueError("the host of a seal is written down before it is asked")
+    callback = VirtJobCallback(
+        step.work.services.hosts,
+        step.host_job(job_id, step.host_id),
+        watcher=step,
+        interval=step.work.interval,
+    )
+    outcome = await callback.wait()
+    if not outcome.ok:
+        return outcome
+    return await step.on_host(lambda host: _fetch_report(host, job_id), only=step.host_id)
+
+
+async def _fetch_report(host: HostConnection, job_id: str) -> Outcome:
+    if not host.has_extensions:  # a VDSM host: it has none
+        return Outcome.done(**{REPORT: None})
+    try:
+        return Outcome.done(**{REPORT: await host.seal_report(job_id)})
+    except VerbError as error:
+        if error.code != NoSuchJob.code:
+            raise
+        return Outcome.failed(f"Host {host.name} does not know the seal any more, so there is no report: it is void")
