@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import socket
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.fakes.wire import REQUESTS, eventually, scenario, served, wired
+from tests.fakes.wire import PATIENCE, REQUESTS, Wire, eventually, scenario, served, wired
 
+from vmseal.rpc.connection import Limits
 from vmseal.rpc.tls import Authority, TlsFiles, client_context, server_context
 
 EVENTS = "jms.queue.events"
@@ -302,13 +304,13 @@ async def test_both_request_queues_and_names_below_them_are_served(destination: 
 @scenario
 async def test_all_subscribers_of_the_reply_queue_on_any_connection_get_the_answer() -> None:
     async with served() as (_, port, _), wired(port) as asking, wired(port) as listening, wired(port) as other:
-        await listening.subscribe("replies", "a")
-        await listening.subscribe("replies", "b")
-        await other.subscribe("replies.below", "c")
-        await other.subscribe("repl", "d")
+        await listening.subscribe("replies.mine", "a")
+        await listening.subscribe("replies.mine", "b")
+        await other.subscribe("replies", "c")  # the prefix rule is not for answers
+        await other.subscribe("replies.mine.below", "d")
         for wire in (listening, other):
             await wire.lives()  # so that the subscriptions are known to be made
-        await asking.call("Host.ping2")
+        await asking.call("Host.ping2", reply_to="replies.mine")
         frames = [await listening.frame(), await listening.frame()]
         assert ["\nsubscription:a\n" in frames[0], "\nsubscription:b\n" in frames[1]] == [True, True]
         await other.lives()  # got nothing before this
@@ -506,9 +508,8 @@ async def test_one_bad_connection_does_not_affect_another(security: Security) ->
 
 @scenario
 async def test_a_subscriber_that_does_not_read_is_cut_off_and_memory_stays_bounded(security: Security) -> None:
-    limit = 1024 * 1024
     async with (
-        served(security.server, outgoing_limit=limit) as (server, port, _),
+        served(security.server, limits=Limits(outgoing=1024 * 1024)) as (server, port, _),
         wired(port, security.client) as good,
         wired(port, security.client) as slow,
     ):
@@ -543,6 +544,60 @@ async def test_a_client_that_sends_and_does_not_read_is_not_read_either() -> Non
         flooding.cancel()
         await asyncio.gather(flooding, return_exceptions=True)
         await good.lives()
+
+
+async def connects_and_says_nothing(_wire: Wire) -> None:
+    return
+
+
+async def sends_half_a_command(wire: Wire) -> None:
+    await wire.send("CONN")
+
+
+async def breaks_its_promised_beat(wire: Wire) -> None:
+    await wire.send("CONNECT\naccept-version:1.2\nheart-beat:1000,0\n\n^@")
+    await wire.frame()
+
+
+async def does_not_close_after_disconnect(wire: Wire) -> None:
+    await wire.send("DISCONNECT\nreceipt:1\n\n^@")
+    await wire.frame()
+
+
+@pytest.mark.parametrize(
+    "lingering",
+    [connects_and_says_nothing, sends_half_a_command, breaks_its_promised_beat, does_not_close_after_disconnect],
+)
+@scenario
+async def test_clients_that_keep_the_server_waiting_are_dropped(lingering: Callable[[Wire], Awaitable[None]]) -> None:
+    limits = Limits(detection=0.2, farewell=0.2, beat_grace=0.2)
+    async with served(limits=limits) as (_, port, _), wired(port) as good, wired(port) as wire:
+        await good.lives()
+        await lingering(wire)
+        assert await wire.rest() == b""
+        await good.lives()
+
+
+@scenario
+async def test_a_client_that_does_not_shake_hands_is_dropped(files: TlsFiles) -> None:
+    async with served(server_context(files), limits=Limits(handshake=0.2)) as (_, port, _), wired(port) as wire:
+        assert await wire.rest() == b""
+
+
+@scenario
+async def test_a_client_that_sends_and_never_reads_is_dropped_in_the_end() -> None:
+    async with served(limits=Limits(standstill=0.2)) as (server, port, _), wired(port) as slow:
+        await slow.subscribe("replies")
+        slow.writer.transport.pause_reading()  # type: ignore[attr-defined]  # transports that read have it
+
+        async def flood() -> None:
+            async with asyncio.timeout(PATIENCE):
+                while True:
+                    await slow.call("Test.large")
+
+        with pytest.raises(ConnectionError):
+            await flood()
+        await eventually(lambda: not server._serving)
 
 
 @scenario

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import structlog
 
@@ -13,26 +14,33 @@ from vmseal.rpc.stomp import Frame, HeartBeats, Parser
 
 log = structlog.get_logger(__name__)
 
-DETECT_LIMIT = 10.0  # seconds until the first command must be there; VDSM's
-FAREWELL_LIMIT = 10.0  # seconds a client has to close after its DISCONNECT was acknowledged
 CLOSE_LIMIT = 2.0  # seconds for the last bytes to leave
-BEAT_GRACE = 30.0  # seconds that a client's promised beat may be late; VDSM checks as lazily
 BEAT_SHARE = 0.8  # beats go out after this share of the agreed time, so that they arrive within it
 READ_SIZE = 64 * 1024
 
 
+@dataclass(frozen=True)
+class Limits:
+    """What a client may cost; times in seconds. The first two are VDSM's."""
+
+    handshake: float = 10.0  # for TLS
+    detection: float = 10.0  # until the first command is there
+    farewell: float = 10.0  # for closing, after its DISCONNECT was acknowledged
+    beat_grace: float = 30.0  # that a beat it promised may be late; VDSM checks as lazily
+    standstill: float = 60.0  # without reading, while it sends
+    outgoing: int = 16 * 1024 * 1024  # bytes that wait for it: replies and events come whether it reads or not
+
+
 class Connection:
-    """A connected client. ``peer`` is its address, for logs.
+    """A connected client; ``peer`` is its address, for logs. Whoever goes beyond the limits is cut off."""
 
-    A client that does not read is cut off when more than ``outgoing_limit`` bytes wait for it: replies and events
-    come from elsewhere, so nothing else would bound the memory.
-    """
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, outgoing_limit: int) -> None:
-        self.peer = _address(writer)
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, peer: str, limits: Limits
+    ) -> None:
+        self.peer = peer
         self._reader = reader
         self._writer = writer
-        self._outgoing_limit = outgoing_limit
+        self._limits = limits
         self._loop = asyncio.get_running_loop()
         self._beats = HeartBeats()
         self._beat: asyncio.TimerHandle | None = None
@@ -47,7 +55,7 @@ class Connection:
         if self._writer.is_closing():
             return
         waiting = self._writer.transport.get_write_buffer_size()
-        if waiting > self._outgoing_limit:
+        if waiting > self._limits.outgoing:
             log.warning("client does not read what it asked for; cut off", peer=self.peer, waiting=waiting)
             self._writer.transport.abort()
             return
@@ -96,12 +104,13 @@ class Connection:
                 if self._writer.is_closing():
                     return
             # A client that sends requests and does not read the answers is not read any more.
-            await self._writer.drain()
+            async with asyncio.timeout(self._limits.standstill):
+                await self._writer.drain()
             data = await self._read()
 
     async def _first(self) -> bytes:
         start = b""
-        async with asyncio.timeout(DETECT_LIMIT):
+        async with asyncio.timeout(self._limits.detection):
             while b"\n" not in start and len(start) <= max(map(len, stomp.Command)):
                 data = await self._reader.read(READ_SIZE)
                 if not data:
@@ -113,9 +122,9 @@ class Connection:
         return b""
 
     async def _read(self) -> bytes:
-        limit = FAREWELL_LIMIT if self._finishing else None
+        limit = self._limits.farewell if self._finishing else None
         if limit is None and self._beats.incoming:
-            limit = self._beats.incoming / 1000 + BEAT_GRACE
+            limit = self._beats.incoming / 1000 + self._limits.beat_grace
         async with asyncio.timeout(limit):
             return await self._reader.read(READ_SIZE)
 
@@ -144,11 +153,6 @@ async def close_writer(writer: asyncio.StreamWriter) -> None:
     except asyncio.CancelledError:
         writer.transport.abort()
         raise
-
-
-def _address(writer: asyncio.StreamWriter) -> str:
-    name = writer.get_extra_info("peername")
-    return f"{name[0]}:{name[1]}" if name else "unknown"
 
 
 def keep_alive(sock: socket.socket) -> None:

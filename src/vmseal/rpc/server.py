@@ -14,7 +14,7 @@ import structlog
 
 from vmseal.model.errors import InternalError, VerbError
 from vmseal.rpc import jsonrpc, stomp
-from vmseal.rpc.connection import CLOSE_LIMIT, Connection, keep_alive
+from vmseal.rpc.connection import CLOSE_LIMIT, Connection, Limits, keep_alive
 from vmseal.rpc.jsonrpc import Event, Params, Request, Response
 from vmseal.rpc.stomp import Command, Frame, StompError
 from vmseal.rpc.subscriptions import Subscription, SubscriptionRefusedError, Subscriptions, is_below
@@ -25,9 +25,8 @@ log = structlog.get_logger(__name__)
 REQUEST_QUEUES = ("jms.topic.vdsm_requests", "jms.topic.vdsm_irs_requests")
 RESPONSE_QUEUE = "jms.topic.vdsm_responses"  # for errors of requests that name no reply queue
 EVENT_QUEUE = "jms.queue.events"
-HANDSHAKE_LIMIT = 10.0  # seconds; VDSM's
 RESOURCE_EXHAUSTED = 1100
-OUTGOING_LIMIT = 16 * 1024 * 1024  # bytes
+ANY_ADDRESS = "::"
 NOTIFY_TIME_BASE = 2**31 - 1  # makes notify_time larger than 32 bits, as VDSM's is
 
 
@@ -48,7 +47,7 @@ class Server:
     ``dispatch`` gets the method, the params as they came, and the Call; it returns JSON data (None goes out as true)
     or raises VerbError; any other exception goes out as -32603. ``ssl`` None serves plain TCP. At most ``running``
     requests run at a time (one that takes over ``slot_seconds`` is not counted any more), ``waiting`` more may wait;
-    one above that is answered with error 1100. A client for which more than ``outgoing_limit`` bytes wait is cut off.
+    one above that is answered with error 1100. A client that goes beyond the ``limits`` is cut off.
     """
 
     def __init__(
@@ -59,23 +58,26 @@ class Server:
         running: int = 8,
         waiting: int = 80,
         slot_seconds: float = 60.0,
-        outgoing_limit: int = OUTGOING_LIMIT,
+        limits: Limits | None = None,
     ) -> None:
         self._dispatch = dispatch
         self._ssl = ssl
-        self._outgoing_limit = outgoing_limit
+        self._limits = limits or Limits()
         self._workers = Workers(running=running, waiting=waiting, slot_seconds=slot_seconds)
         self._subscriptions = Subscriptions()
         self._socket: socket.socket | None = None
         self._serving: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> int:
-        """Listen on an address and port (0: any free one) and return the port. ``::`` takes IPv4 too.
+        """Listen on an address and port (0: any free one) and return the port.
 
-        Raises OSError when the address cannot be used.
+        ``::`` takes IPv4 too, and only that where IPv6 is off. Raises OSError when the address cannot be used.
         """
+        if host == ANY_ADDRESS and not socket.has_dualstack_ipv6():
+            host = "0.0.0.0"  # noqa: S104  the caller has asked for all addresses
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=host == "::", backlog=128)
+        dualstack = host == ANY_ADDRESS
+        self._socket = socket.create_server((host, port), family=family, dualstack_ipv6=dualstack, backlog=128)
         self._socket.setblocking(False)
         self._listen()
         bound: int = self._socket.getsockname()[1]
@@ -89,10 +91,10 @@ class Server:
             self._socket = None
         # A task that is cancelled before its first step would leave its socket open.
         await asyncio.sleep(0)
-        await self._workers.close()
         serving = list(self._serving)
         for task in serving:
             task.cancel()
+        await self._workers.close()
         await asyncio.gather(*serving, return_exceptions=True)
 
     async def publish(self, event_id: str, params: dict[str, object]) -> None:
@@ -113,7 +115,7 @@ class Server:
     def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         try:
-            client, _ = listener.accept()
+            client, address = listener.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return  # the client has left again
         except OSError as error:
@@ -122,7 +124,7 @@ class Server:
             loop.remove_reader(listener)
             loop.call_later(1, self._listen)
             return
-        task = loop.create_task(self._serve(client))
+        task = loop.create_task(self._serve(client, f"{address[0]}:{address[1]}"))
         self._serving.add(task)
         task.add_done_callback(self._served)
 
@@ -131,11 +133,11 @@ class Server:
         if not task.cancelled() and (error := task.exception()):
             log.error("a connection ended by a defect of the server", exc_info=error)
 
-    async def _serve(self, client: socket.socket) -> None:
+    async def _serve(self, client: socket.socket, peer: str) -> None:
         try:
-            connection = await self._open(client)
+            connection = await self._open(client, peer)
         except OSError as error:  # also ssl.SSLError and TimeoutError
-            log.info("TLS handshake failed", error=str(error) or type(error).__name__)
+            log.info("client refused: no TLS handshake", peer=peer, error=str(error) or type(error).__name__)
             client.close()
             return
         log.debug("client connected", peer=connection.peer)
@@ -150,7 +152,7 @@ class Server:
             await connection.end()
         log.debug("client gone", peer=connection.peer)
 
-    async def _open(self, client: socket.socket) -> Connection:
+    async def _open(self, client: socket.socket, peer: str) -> Connection:
         keep_alive(client)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
@@ -159,11 +161,11 @@ class Server:
             lambda: protocol,
             client,
             ssl=self._ssl,
-            ssl_handshake_timeout=HANDSHAKE_LIMIT if self._ssl else None,
+            ssl_handshake_timeout=self._limits.handshake if self._ssl else None,
             ssl_shutdown_timeout=CLOSE_LIMIT if self._ssl else None,
         )
         writer = asyncio.StreamWriter(transport, protocol, reader, loop)
-        return Connection(reader, writer, outgoing_limit=self._outgoing_limit)
+        return Connection(reader, writer, peer=peer, limits=self._limits)
 
     # ------------------------------------------------------------------------------------------------------ frames
 
