@@ -38,7 +38,7 @@ def is_alive(pid: int) -> bool:
 
 def test_a_program_that_dies_is_started_again(tmp_path: Path) -> None:
     async def main() -> None:
-        kept = child(tmp_path, "echo started; exec sleep 100")
+        kept = child(tmp_path, "echo started >&2; echo secret; exec sleep 100")
         keeping = asyncio.create_task(kept.keep())
         await until(lambda: kept.pid)
         first = kept.pid
@@ -70,7 +70,7 @@ def test_restarts_become_slower(tmp_path: Path) -> None:
 
 def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
     async def main() -> None:
-        kept = child(tmp_path, "trap '' TERM; echo ready; while :; do sleep 0.1; done", stop_deadline=0.5)
+        kept = child(tmp_path, "trap '' TERM; echo ready >&2; while :; do sleep 0.1; done", stop_deadline=0.5)
         keeping = asyncio.create_task(kept.keep())
         log = tmp_path / "log" / "program.log"
         await until(lambda: log.exists() and log.read_text())

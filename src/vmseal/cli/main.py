@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vmseal.cli import exits, job, programs, template, vm
+from vmseal.cli import exits, job, programs, seal, template, vm
 from vmseal.cli.options import command, common_parameters, take_common, with_errors, with_signature
 
 
@@ -55,6 +55,7 @@ app = typer.Typer(
 app.callback()(with_signature(_root, [CONTEXT, SHOW_VERSION, *common_parameters()]))
 command(app, "up")(programs.run_up)
 command(app, "engine")(programs.run_engine)
+command(app, "seal", epilog=seal.EPILOG)(seal.run_seal)
 app.add_typer(vm.app, name="vm")
 app.add_typer(template.app, name="template")
 app.add_typer(job.app, name="job")

@@ -74,6 +74,8 @@ def _command(name: str, command: Any) -> Iterator[str]:
             yield from (".TP", f".I {_text(_metavar(parameter))}", _text(parameter.help or ""))
         elif not _is_common(parameter):
             yield from _option(parameter)
+    for paragraph in (command.epilog or "").split("\n\n"):
+        yield from (".PP", _text(paragraph)) if paragraph else ()
 
 
 def _is_common(parameter: Any) -> bool:

@@ -113,7 +113,8 @@ class Child:
             self._process = await asyncio.create_subprocess_exec(
                 *_dying_with_us(self.program.command),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
+                # What programs print is for a terminal, and the engine prints a password: no log keeps that.
+                stdout=asyncio.subprocess.DEVNULL,
                 stderr=output,
                 env=dict(self.program.environment),
                 start_new_session=True,  # Ctrl-C is for the supervisor, which stops its programs in the right order
