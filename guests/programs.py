@@ -1,0 +1,31 @@
+"""Running the programs that build guests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vmseal import process
+
+DEADLINE = 900.0  # seconds for any one program; the slowest takes one minute on an idle machine
+
+
+class ProgramError(Exception):
+    """A program ended with a status other than 0; the text has its last lines of output."""
+
+
+async def run(command: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None) -> str:
+    """Run ``command`` with ``env`` added to the environment, and return what it printed.
+
+    Raises:
+        ProgramError: its status is not 0.
+        FileNotFoundError: it is not installed.
+
+    """
+    finished = await process.run(command, env={**os.environ, **(env or {})}, log=log, deadline=DEADLINE)
+    if finished.returncode:
+        raise ProgramError(
+            f"{command[0]} ended with status {finished.returncode}; its last lines:\n{finished.last_lines(15)}"
+        )
+    return finished.output

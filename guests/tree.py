@@ -1,0 +1,157 @@
+"""The file tree that all guests start from, as an ext4 image: Debian 12 from its packages.
+
+One tree with the packages of all recipes serves them all, so that the packages are installed once. It is made without
+mounting anything on the host: mmdebstrap writes a tar file, mke2fs fills a file system from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+from guests.programs import run
+from guests.recipes import ROOT_SIZE
+
+SUITE = "bookworm"
+IMAGE = "root.ext4"
+IMAGE_SIZE = ROOT_SIZE - 1  # MiB; the first is before the partition
+
+PACKAGES = (
+    "usr-is-merged",  # instead of usrmerge, which needs all of Perl
+    "linux-image-cloud-amd64",
+    "initramfs-tools",
+    "zstd",
+    "grub-pc",
+    "systemd-sysv",
+    "dbus",
+    "libpam-systemd",
+    "udev",
+    "kmod",
+    "procps",
+    "iproute2",
+    "netbase",
+    "openssh-server",
+    "isc-dhcp-client",
+    "qemu-guest-agent",  # how guests are asked who they are
+    "cron",
+    "logrotate",
+    "e2fsprogs",
+    "xfsprogs",
+    "lvm2",
+)
+
+# Before any package is installed. Without the pin, apt's own choice would be usrmerge.
+SETUP = """
+mkdir -p "$1/etc/apt/preferences.d"
+printf 'Package: usrmerge\\nPin: release *\\nPin-Priority: -1\\n' > "$1/etc/apt/preferences.d/no-usrmerge"
+"""
+
+# Between the essential packages and the others. The excludes are not given to mmdebstrap itself, because it would then
+# filter each archive in Perl, which takes longer than installing what is filtered. The initial RAM disk is made once,
+# not again for each package that triggers it, and holds only the drivers of the disks that QEMU offers: the smaller it
+# is, the sooner an emulated guest has started.
+ESSENTIAL = """
+mkdir -p "$1/etc/dpkg/dpkg.cfg.d" "$1/etc/initramfs-tools/conf.d"
+printf 'path-exclude=/usr/share/%s/*\\n' doc man info locale lintian > "$1/etc/dpkg/dpkg.cfg.d/build"
+printf 'force-unsafe-io\\nforce-confold\\n' >> "$1/etc/dpkg/dpkg.cfg.d/build"
+printf 'MODULES=list\\n' > "$1/etc/initramfs-tools/conf.d/modules"
+printf '%s\\n' virtio_pci virtio_blk virtio_scsi sd_mod ata_piix ahci ext4 xfs > "$1/etc/initramfs-tools/modules"
+printf 'update_initramfs=no\\n' > "$1/etc/initramfs-tools/update-initramfs.conf"
+"""
+
+# At the end. The machine id is empty, not absent: absent would mean "first boot", at which systemd applies presets.
+# The addresses that packages came from belong to the machine that builds, not to the guest.
+CUSTOMIZE = """
+rm -f "$1/etc/dpkg/dpkg.cfg.d/build" "$1/etc/apt/preferences.d/no-usrmerge" "$1"/etc/ssh/ssh_host_*
+rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/var/lib/apt/lists/*
+printf 'update_initramfs=yes\\n' > "$1/etc/initramfs-tools/update-initramfs.conf"
+printf '[Match]\\nName=e*\\n[Network]\\nDHCP=ipv4\\nLinkLocalAddressing=no\\n[DHCPv4]\\nClientIdentifier=duid\\n' \
+    > "$1/etc/systemd/network/80-dhcp.network"
+chroot "$1" systemctl enable systemd-networkd.service
+chroot "$1" systemctl disable systemd-networkd-wait-online.service
+chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer
+: > "$1/etc/machine-id"
+rm -f "$1/etc/resolv.conf"
+"""
+
+
+class NoPackageSourceError(Exception):
+    """The machine's apt configuration names no source for the packages."""
+
+
+async def make_image(folder: Path) -> None:
+    """Make the tree and, from it, the ext4 image ``folder``/root.ext4."""
+    tar = folder / "tree.tar"
+    log = folder / "build.log"
+    await run(_mmdebstrap(tar), log=log)
+    await run(_fill(tar, folder / IMAGE), log=log)
+    tar.unlink()
+
+
+def package_sources(apt: Path = Path("/etc/apt")) -> list[str]:
+    """Return the machine's own sources of Debian packages as one-line entries of the guests' suite.
+
+    Raises:
+        NoPackageSourceError: there is none for Debian's main archive.
+
+    """
+    entries = [*_one_line_sources(apt), *_deb822_sources(apt)]
+    wanted = [entry for suite, entry in entries if suite.removesuffix("/").split("-")[0] == SUITE]
+    if not wanted:
+        raise NoPackageSourceError(
+            f"no source of Debian {SUITE} in {apt}/sources.list or {apt}/sources.list.d; the demo and test guests are "
+            f"installed from it: add one, such as 'deb MIRROR {SUITE} main'"
+        )
+    return wanted
+
+
+def _mmdebstrap(tar: Path) -> list[str]:
+    hooks = [("setup", SETUP), ("essential", ESSENTIAL), ("customize", CUSTOMIZE)]
+    options = [f"--{name}-hook=set -eu; {script}" for name, script in hooks]
+    # mmdebstrap's own hooks make /bin and the like links before the first package is unpacked.
+    options.insert(1, "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+    return [
+        "mmdebstrap", "--variant=minbase", "--format=tar", "--skip=output/mknod", "--dpkgopt=force-unsafe-io",
+        f"--include={','.join(PACKAGES)}", *options, SUITE, str(tar), *package_sources(),
+    ]  # fmt: skip
+
+
+def _fill(tar: Path, image: Path) -> list[str]:
+    """Return the command that makes a file system with the content of ``tar``, owners and attributes kept."""
+    script = (
+        "folder=$(mktemp -d); trap 'rm -rf \"$folder\"' EXIT; "
+        f"tar -C \"$folder\" --numeric-owner --xattrs --xattrs-include='*' -xf {shlex.quote(str(tar))}; "
+        f'/sbin/mke2fs -q -t ext4 -m 1 -d "$folder" {shlex.quote(str(image))} {IMAGE_SIZE}M'
+    )
+    as_root = [] if os.geteuid() == 0 else ["unshare", "--map-auto", "--map-root-user"]
+    return [*as_root, "sh", "-euc", script]
+
+
+def _one_line_sources(apt: Path) -> Iterator[tuple[str, str]]:
+    for file in [apt / "sources.list", *sorted(apt.glob("sources.list.d/*.list"))]:
+        if not file.exists():
+            continue
+        for line in file.read_text().splitlines():
+            found = re.match(r"deb\s+(?:\[[^]]*\]\s+)?(\S+)\s+(\S+)\s+(.*\bmain\b.*)", line)
+            if found:
+                yield found[2], line
+
+
+def _deb822_sources(apt: Path) -> Iterator[tuple[str, str]]:
+    for file in sorted(apt.glob("sources.list.d/*.sources")):
+        lines = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+        for stanza in "\n".join(lines).split("\n\n"):
+            fields = {
+                name.lower(): value.split() for name, value in re.findall(r"^([\w-]+):(.*)$", stanza, re.MULTILINE)
+            }
+            if "deb" not in fields.get("types", []) or "main" not in fields.get("components", []):
+                continue
+            if fields.get("enabled") == ["no"]:
+                continue
+            key = f"[signed-by={fields['signed-by'][0]}] " if fields.get("signed-by") else ""
+            for uri in fields.get("uris", []):
+                for suite in fields.get("suites", []):
+                    yield suite, f"deb {key}{uri} {suite} {' '.join(fields['components'])}"
