@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,43 @@ from vmseal.model.volume import BLANK_UUID
 from vmseal.rpc.server import Call
 
 MIB = 1024 * 1024
+
+
+def write(path: Path, *commands: str, driver: str = "qcow2") -> None:
+    """Run commands of qemu-io on an image."""
+    options = [word for command in commands for word in ("-c", command)]
+    subprocess.run(["qemu-io", "-f", driver, *options, str(path)], check=True, stdout=subprocess.DEVNULL)
+
+
+def same(first: Path, second: Path, drivers: tuple[str, str] = ("qcow2", "qcow2")) -> bool:
+    """Return whether two images have the same content."""
+    command = ["qemu-img", "compare", "-f", drivers[0], "-F", drivers[1], str(first), str(second)]
+    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def header(path: Path, driver: str = "qcow2") -> dict[str, Any]:
+    """Return what qemu-img says of an image."""
+    command = ["qemu-img", "info", "--output=json", "-f", driver, str(path)]
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+
+
+@contextmanager
+def held(path: Path, *options: str) -> Iterator[None]:
+    """Have another process hold the image open, as a VM does; ``-r`` only for reading."""
+    command = ["qemu-io", *options, "-f", "qcow2", str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        holder.stdin.write(b"read 0 512\n")
+        holder.stdin.flush()
+        holder.stdout.readline()
+        yield
+        holder.stdin.close()
+
+
+def is_running(word: str) -> bool:
+    """Return whether a process has ``word`` in its command line."""
+    return subprocess.run(["pgrep", "-f", word], check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def new_id() -> str:
@@ -40,6 +79,9 @@ class Rig:
 
     def file(self, disk: tuple[str, str]) -> Path:
         return self.images / disk[0] / disk[1]
+
+    def meta(self, disk: tuple[str, str]) -> Path:
+        return self.images / disk[0] / f"{disk[1]}.meta"
 
     async def call(self, verb: str, **params: Any) -> Any:
         return await self.agent.verbs.dispatch(verb, params, Call("test", "tests"))
@@ -157,10 +199,10 @@ class Rig:
                 await asyncio.sleep(0.005)
         return dict(job)
 
-    async def update(self, disk: tuple[str, str], generation: int | None, **attributes: Any) -> dict[str, Any]:
+    async def update(self, disk: tuple[str, str], expected: int | None, /, **attributes: Any) -> dict[str, Any]:
         volume: dict[str, Any] = dict(self.address(disk))
-        if generation is not None:
-            volume["generation"] = generation
+        if expected is not None:
+            volume["generation"] = expected
         return await self.job("SDM.update_volume", vol_info=volume, vol_attr=attributes)
 
     async def copy(self, source: dict[str, Any], destination: dict[str, Any]) -> dict[str, Any]:
@@ -186,8 +228,8 @@ class Rig:
 def settings(folder: Path, **changes: Any) -> HostSettings:
     """Return settings of an agent with its state below ``folder`` that may import from ``folder``/import."""
     (folder / "import").mkdir(exist_ok=True)
-    values: dict[str, Any] = {"state": folder / "state", "port": 0, "insecure": True, "import_folders": [folder / "import"]}
-    return HostSettings(**(values | changes))
+    values: dict[str, Any] = {"state": folder / "state", "port": 0, "insecure": True}
+    return HostSettings(**(values | {"import_folders": [folder / "import"]} | changes))
 
 
 @asynccontextmanager

@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from pathlib import Path
 
-from tests.contract.host_rig import running_rig
+from tests.contract.host_rig import running_rig, same, write
 from tests.fakes.sealers import MARK
-
-
-def write(path: Path, *commands: str, volume_format: str = "qcow2") -> None:
-    options = [word for command in commands for word in ("-c", command)]
-    subprocess.run(["qemu-io", "-f", volume_format, *options, str(path)], check=True, stdout=subprocess.DEVNULL)
-
-
-def same(first: Path, second: Path, formats: tuple[str, str] = ("qcow2", "qcow2")) -> bool:
-    command = ["qemu-img", "compare", "-f", formats[0], "-F", formats[1], str(first), str(second)]
-    return subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_a_template_is_copied_sealed_and_shared(tmp_path: Path) -> None:

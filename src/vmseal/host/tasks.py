@@ -24,24 +24,35 @@ CONCURRENT = 4  # tasks that work at once; they are short, except for preallocat
 
 @dataclass(eq=False, kw_only=True)
 class Task:
-    """A task; ``error`` is set when it failed."""
+    """A task and the work that it stands for."""
 
     id: str
     verb: str
     work: asyncio.Task[None]
-    error: VerbError | None = None
+
+    @property
+    def error(self) -> VerbError | None:
+        """Why the task failed; None while it runs and when it succeeded."""
+        if not self.work.done():
+            return None
+        if self.work.cancelled():
+            return GeneralError("The host agent is stopping")
+        error = self.work.exception()
+        if error is None or isinstance(error, VerbError):
+            return error
+        return GeneralError(f"General Exception: {type(error).__name__}: {error}")
 
     @property
     def status(self) -> dict[str, object]:
         """What ``Task.getStatus`` shows: a failed task is finished and cleanSuccess, with a code."""
-        is_over = self.work.done()
-        result = "" if not is_over else "cleanSuccess" if self.error else "success"
+        is_over, error = self.work.done(), self.error
+        result = "" if not is_over else "cleanSuccess" if error else "success"
         return {
             "taskID": self.id,
             "taskState": "finished" if is_over else "running",
             "taskResult": result,
-            "code": self.error.code if self.error else 0,
-            "message": self.error.message if self.error else "1 jobs completed successfully" if is_over else "running",
+            "code": error.code if error else 0,
+            "message": error.message if error else "1 jobs completed successfully" if is_over else "running",
         }
 
     @property
@@ -96,13 +107,8 @@ class Tasks:
 
     @staticmethod
     def _on_done(task: Task, work: asyncio.Task[None]) -> None:
-        if work.cancelled():
-            task.error = GeneralError("The host agent is stopping")
-            return
-        error = work.exception()
-        if isinstance(error, VerbError):
-            logger.warning("task failed", task=task.id, verb=task.verb, code=error.code, error=error.message)
-            task.error = error
-        elif error is not None:
-            logger.error("task failed unexpectedly", task=task.id, verb=task.verb, exc_info=error)
-            task.error = GeneralError(f"General Exception: {type(error).__name__}: {error}")
+        if (error := task.error) is not None:
+            unexpected = None if work.cancelled() or isinstance(work.exception(), VerbError) else work.exception()
+            logger.warning(
+                "task failed", task=task.id, verb=task.verb, code=error.code, error=error.message, exc_info=unexpected
+            )
