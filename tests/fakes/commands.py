@@ -205,10 +205,7 @@ class FakeCommands:
             self._end(job, "finished")
             for entity in (session.get(Template, job.entity_id), session.get(Vm, job.entity_id)):
                 if entity is not None and job.command.startswith("Remove"):
-                    for attachment in list(entity.attachments):
-                        session.delete(attachment.disk)
-                    session.flush()
-                    session.delete(entity)
+                    self._delete(session, entity)
                 elif entity is not None:
                     entity.status = "ok" if isinstance(entity, Template) else "down"
                     for attachment in entity.attachments:
@@ -236,10 +233,7 @@ class FakeCommands:
                 )
             )
             self._unlock_source(session, job)
-            for attachment in list(template.attachments):
-                session.delete(attachment.disk)
-            session.flush()
-            session.delete(template)
+            self._delete(session, template)
 
     def _note(self, request: object, caller: Caller) -> None:
         self.requests.append(request)
@@ -306,6 +300,14 @@ class FakeCommands:
             )
         )
         return Started(entity_id=entity_id, job_id=job_id)
+
+    @staticmethod
+    def _delete(session: sa.orm.Session, entity: Template | Vm) -> None:
+        disks = [attachment.disk_id for attachment in entity.attachments]
+        session.flush()
+        session.execute(sa.delete(Disk).where(Disk.id.in_(disks)))  # attachments go with their disks
+        session.expire(entity)
+        session.delete(entity)
 
     @staticmethod
     def _end(job: Job, status: str) -> None:

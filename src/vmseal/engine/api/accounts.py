@@ -65,9 +65,15 @@ class Throttle:
 class Accounts:
     """User names with the argon2 hashes of their passwords. Verifying takes some 50 ms: call it from threads."""
 
-    def __init__(self, hashes: Mapping[str, str], clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        hashes: Mapping[str, str],
+        *,
+        hasher: PasswordHasher | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._hashes = dict(hashes)
-        self._hasher = PasswordHasher()
+        self._hasher = hasher or PasswordHasher()
         # An unknown name costs as much time as a known one, so that nobody can find out which names exist.
         self._decoy = self._hasher.hash(secrets.token_hex(16))
         self._clock = clock
