@@ -12,10 +12,11 @@ workflow ends it for good with nothing undone.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, TypeVar
 
@@ -107,6 +108,10 @@ class Durable:
                 "log_level": "ERROR",  # it advertises at INFO and warns about every cancelled task
             }
         )
+        # DBOS prints to standard error by itself; its errors belong among the others.
+        own = logging.getLogger("dbos")
+        own.handlers.clear()
+        own.propagate = True
         self._datasource = SQLAlchemyDatasource.create(
             self._database.url, engine=self._database.engine, serializer=serializer
         )
@@ -150,6 +155,11 @@ class Durable:
             {"workflow_name": name, "queue_name": QUEUE, "workflow_id": run_id, "app_version": VERSION},
             arguments,
         )
+
+    async def forget(self, run_ids: Sequence[str]) -> None:
+        """Remove the records of workflows that have ended."""
+        if run_ids:
+            await DBOS.delete_workflows_async(list(run_ids))
 
     async def close(self) -> None:
         """Stop where everything is; what runs is taken up again by the next launch."""

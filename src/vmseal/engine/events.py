@@ -16,7 +16,7 @@ class EventCode(IntEnum):
 
     VDS_FAILURE = 12  # host does not respond
     VDS_DETECTED = 13  # host is up
-    USER_FAILED_REMOVE_VM = 59
+    USER_FAILED_REMOVE_VM = 58
     USER_REMOVE_VM_FINISHED = 113
     IMPORTEXPORT_STARTING_IMPORT_VM = 1165
     IMPORTEXPORT_IMPORT_VM = 1152

@@ -65,6 +65,10 @@ class Command(ABC):
 class CreatingCommand(Command):
     """A command that makes something of images: phases, then one transaction; or the undo, then one transaction."""
 
+    def __init__(self, run: Run, plan: Plan, services: Services) -> None:
+        super().__init__(run, plan, services)
+        self.results: Results = {}  # what the phases that are over have found out
+
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
         """Return the phases in order. A phase ends only when all that it started has ended."""
@@ -100,16 +104,16 @@ class CreatingCommand(Command):
 
     async def _forward(self) -> tuple[str, Outcome]:
         """Return the phase that was reached and how it ended."""
-        phase, results = "", Results()
+        phase = ""
         try:
             for phase, body in self.phases():
                 outcome = await self.step(phase, body)
                 if not outcome.ok:
                     return phase, outcome
-                results[phase] = outcome.data
+                self.results[phase] = outcome.data
                 if reason := await self._cancel_reason(phase):
                     return phase, Outcome.aborted(reason)
-            await self.run.transaction("finish", lambda session: self.finish(session, results))
+            await self.run.transaction("finish", lambda session: self.finish(session, self.results))
         except Exception as error:
             log.exception("command failed", command=self.run.id, name=self.name, phase=phase)
             return phase, Outcome.failed(str(error) or type(error).__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from urllib.parse import quote
 
 from vmseal.engine.callback import Expected
 from vmseal.engine.commands.plan import DiskPlan
@@ -49,7 +50,7 @@ def volume_source(disk: DiskPlan) -> DivEndpoint:
 
 def file_source(path: str, image_format: str) -> ExternalEndpoint:
     """Return the image file that a disk is copied from."""
-    return ExternalEndpoint.model_validate({"url": f"file://{path}", "format": image_format})
+    return ExternalEndpoint.model_validate({"url": f"file://{quote(path)}", "format": image_format})
 
 
 def description(name: str) -> str:

@@ -9,25 +9,33 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
+from vmseal.engine.commands.accept_changes import accept_remove_vm, accept_remove_vm_template, update_vm_template
 from vmseal.engine.commands.accept_template import accept_add_vm_template
+from vmseal.engine.commands.add_vm import AddVm, AddVmPlan, accept_add_vm
 from vmseal.engine.commands.add_vm_template import AddVmTemplate, AddVmTemplatePlan
 from vmseal.engine.commands.command import Command
+from vmseal.engine.commands.create_vm import VmPlan
+from vmseal.engine.commands.import_vm import ImportVm, accept_import_vm
 from vmseal.engine.commands.plan import Plan
+from vmseal.engine.commands.remove import RemovePlan, RemoveVm, RemoveVmTemplate
 from vmseal.engine.commands.work import Services
 from vmseal.engine.durable import Arguments, Durable, Run
 from vmseal.engine.requests import (
+    AddVmRequest,
     AddVmTemplateRequest,
     Caller,
+    ImportVmRequest,
     Refusal,
     RefusalKind,
     Started,
+    TemplateChanges,
 )
 from vmseal.engine.tables import Job
 from vmseal.model.entities import TaskStatus
 
 PlanT = TypeVar("PlanT", bound=Plan)
 log = structlog.get_logger(__name__)
-CANCELLABLE = frozenset({AddVmTemplate.name})  # those with an undo
+CANCELLABLE = frozenset({AddVmTemplate.name, AddVm.name, ImportVm.name})  # those with an undo
 
 
 class EngineCommands:
@@ -37,6 +45,10 @@ class EngineCommands:
         self._services = services
         self._durable = durable
         self._register(AddVmTemplate.name, AddVmTemplate, AddVmTemplatePlan)
+        self._register(AddVm.name, AddVm, AddVmPlan)
+        self._register(ImportVm.name, ImportVm, VmPlan)
+        self._register(RemoveVm.name, RemoveVm, RemovePlan)
+        self._register(RemoveVmTemplate.name, RemoveVmTemplate, RemovePlan)
 
     def _register(self, name: str, command: Callable[[Run, PlanT, Services], Command], plan: type[PlanT]) -> None:
         async def workflow(run: Run, arguments: Arguments) -> None:
@@ -51,6 +63,44 @@ class EngineCommands:
             plan = accept_add_vm_template(session, request, caller, command_id=command_id)
             self._start(session, AddVmTemplate.name, command_id, plan=plan)
         return Started(plan.template_id, command_id)
+
+    def remove_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Start removing a template."""
+        command_id = str(uuid.uuid4())
+        with self._services.database.session() as session:
+            plan = accept_remove_vm_template(session, template_id, caller, command_id=command_id)
+            self._start(session, RemoveVmTemplate.name, command_id, plan=plan)
+        return Started(template_id, command_id)
+
+    def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:
+        """Change a template's words."""
+        with self._services.database.session() as session:
+            update_vm_template(session, template_id, changes, caller)
+
+    def add_vm(self, request: AddVmRequest, caller: Caller) -> Started:
+        """Start making a VM from a template."""
+        command_id = str(uuid.uuid4())
+        by_default = self._services.settings.seal_vms_by_default
+        with self._services.database.session() as session:
+            plan = accept_add_vm(session, request, caller, command_id=command_id, seal_by_default=by_default)
+            self._start(session, AddVm.name, command_id, plan=plan)
+        return Started(plan.vm_id, command_id)
+
+    def import_vm(self, request: ImportVmRequest, caller: Caller) -> Started:
+        """Start importing disk images as a VM."""
+        command_id = str(uuid.uuid4())
+        with self._services.database.session() as session:
+            plan = accept_import_vm(session, request, caller, command_id=command_id)
+            self._start(session, ImportVm.name, command_id, plan=plan)
+        return Started(plan.vm_id, command_id)
+
+    def remove_vm(self, vm_id: str, caller: Caller) -> Started:
+        """Start removing a VM and its disks."""
+        command_id = str(uuid.uuid4())
+        with self._services.database.session() as session:
+            plan = accept_remove_vm(session, vm_id, caller, command_id=command_id)
+            self._start(session, RemoveVm.name, command_id, plan=plan)
+        return Started(vm_id, command_id)
 
     def cancel(self, job_id: str, caller: Caller) -> None:
         """Ask a running command to stop and undo what it did."""
