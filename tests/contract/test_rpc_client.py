@@ -16,6 +16,7 @@ from tests.fakes.wire import Verbs, eventually, scenario, served
 
 from vmseal.model.errors import VerbError
 from vmseal.rpc.client import Client
+from vmseal.rpc.connection import close_writer
 from vmseal.rpc.jsonrpc import Event
 from vmseal.rpc.server import Server
 from vmseal.rpc.stomp import Command, Frame, Parser
@@ -398,6 +399,37 @@ async def test_close_ends_an_attempt_to_connect() -> None:
         await host.close()
         with pytest.raises(ConnectionError, match="closed by us"):
             await waiting
+
+
+@scenario
+async def test_a_connection_whose_peer_does_not_read_is_cut_off_when_closed() -> None:
+    async def mute(peer: Peer) -> None:
+        await asyncio.sleep(60)
+
+    async with scripted(mute) as (port, peers):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await eventually(lambda: bool(peers))
+        peers[0].writer.transport.pause_reading()  # type: ignore[attr-defined]  # transports that read have it
+        writer.write(b"x" * 20_000_000)
+        await close_writer(writer)
+        assert writer.transport.get_write_buffer_size() == 0
+
+
+@scenario
+async def test_one_who_gives_up_waiting_for_a_connections_end_does_not_disturb_another() -> None:
+    async def mute(peer: Peer) -> None:
+        await asyncio.sleep(60)
+
+    async with scripted(mute) as (port, peers):
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        await eventually(lambda: bool(peers))
+        peers[0].writer.transport.pause_reading()  # type: ignore[attr-defined]  # transports that read have it
+        writer.write(b"x" * 20_000_000)  # so that closing takes its time
+        one, two = (asyncio.create_task(close_writer(writer)) for _ in range(2))
+        await asyncio.sleep(0.1)
+        one.cancel()
+        results = await asyncio.gather(one, two, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError, type(None)]
 
 
 # ---------------------------------------------------------------------------------------------------------------- TLS

@@ -202,6 +202,15 @@ async def test_disconnect_without_receipt_closes_at_once(security: Security) -> 
 
 
 @scenario
+async def test_a_client_that_disconnects_and_never_reads_again_is_dropped(security: Security) -> None:
+    async with served(security.server) as (server, port, _), wired(port, security.client) as wire:
+        await wire.lives()
+        wire.writer.transport.pause_reading()  # type: ignore[attr-defined]  # transports that read have it
+        await wire.send("DISCONNECT\n\n^@")
+        await eventually(lambda: not server._serving)
+
+
+@scenario
 async def test_after_disconnect_with_receipt_nothing_is_served() -> None:
     async with served() as (_, port, verbs), wired(port) as wire:
         await wire.send("DISCONNECT\nreceipt:r\n\n^@")

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec
 
+import structlog
+
 from vmseal.model.errors import MethodNotFound, VolumeDoesNotExist
 from vmseal.rpc.jsonrpc import Params
 from vmseal.rpc.server import Call, Server
@@ -29,10 +31,12 @@ def scenario(test: Callable[Arguments, Awaitable[None]]) -> Callable[Arguments, 
         async def watched() -> None:
             unseen: list[dict[str, Any]] = []
             asyncio.get_running_loop().set_exception_handler(lambda _loop, context: unseen.append(context))
-            await test(*args, **kwargs)
-            gc.collect()  # exceptions that nobody asked for are reported when their tasks are collected
-            await asyncio.sleep(0)
+            with structlog.testing.capture_logs() as logs:
+                await test(*args, **kwargs)
+                gc.collect()  # exceptions that nobody asked for are reported when their tasks are collected
+                await asyncio.sleep(0)
             assert unseen == []
+            assert [entry for entry in logs if "defect of the server" in entry["event"]] == []
 
         asyncio.run(watched())
 

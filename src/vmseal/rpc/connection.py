@@ -144,15 +144,14 @@ def close_once(writer: asyncio.StreamWriter) -> None:
 async def close_writer(writer: asyncio.StreamWriter) -> None:
     """Close a stream's writer; one whose peer reads no more is cut off after CLOSE_LIMIT. Never fails."""
     close_once(writer)
+    ended = asyncio.get_running_loop().create_task(writer.wait_closed())
+    # However it failed, the connection is over; asking for the exception marks it as seen.
+    ended.add_done_callback(lambda task: task.cancelled() or task.exception())
     try:
-        async with asyncio.timeout(CLOSE_LIMIT):
-            # Shielded: cancelling wait_closed() would cancel the stream's own future, for all who wait for it.
-            await asyncio.shield(writer.wait_closed())
-    except OSError:  # also TimeoutError; broken already, which is as good as closed
+        # Not "await ended": when that is cancelled, so is the stream's own future, for all who wait for it.
+        await asyncio.wait([ended], timeout=CLOSE_LIMIT)
+    finally:
         writer.transport.abort()
-    except asyncio.CancelledError:
-        writer.transport.abort()
-        raise
 
 
 def keep_alive(sock: socket.socket) -> None:
