@@ -86,11 +86,9 @@ class Work:
             job = session.get(Job, self.id)
             return "Cancelled on request" if job is not None and job.cancel_requested else ""
 
-    async def part(self, part: Part, *, group: Group) -> Outcome:
-        """Run a part with a step row of its own and return how it ended; it has ended then, whatever went wrong."""
-        step = StepRecord(self, part, group)
+    async def _run(self, part: Part, step: StepRecord) -> Outcome:
+        """Run a part and return how it ended; it has ended then, whatever went wrong."""
         try:
-            await step.open()
             outcome = await part.body(step)
         except Ended as end:
             outcome = end.outcome
@@ -111,16 +109,19 @@ class Work:
         return [host_id for host_id in await asyncio.to_thread(read) if self.services.hosts.get(host_id) is not None]
 
     async def together(self, parts: Sequence[Part]) -> Outcome:
-        """Run parts side by side and return one end for all, when all have ended."""
+        """Run parts side by side, each with a step row, and return one end for all when all have ended."""
         group = Group()
+        steps = [StepRecord(self, part, group) for part in parts]
+        for step in steps:
+            await step.open()  # one by one, so that their numbers are in the order of the parts
 
-        async def run(part: Part) -> Outcome:
-            outcome = await self.part(part, group=group)
+        async def run(part: Part, step: StepRecord) -> Outcome:
+            outcome = await self._run(part, step)
             if not outcome.ok and not group.stop_reason:
                 group.stop_reason = outcome.reason or "another part failed"
             return outcome
 
-        return Outcome.of_all(await asyncio.gather(*(run(part) for part in parts)))
+        return Outcome.of_all(await asyncio.gather(*map(run, parts, steps)))
 
 
 @dataclass(frozen=True, kw_only=True)
