@@ -33,9 +33,9 @@ def test_all_disks_go_to_the_sealer_together_with_their_formats(tmp_path: Path) 
             ]
             assert request.name == "template"
             assert await rig.marks(first) == await rig.marks(second) == ("LEAF", "ILLEGAL", 0)
-            assert (await rig.call("Vmseal.getJobDetails", job_ids=[job["id"]]))[job["id"]][
-                "operation"
-            ] == "writing marks"
+            detail = (await rig.call("Vmseal.getJobDetails", job_ids=[job["id"], "unknown"]))[job["id"]]
+            assert (detail["operation"], detail["log"]) == ("writing marks", "/log/of/the/fake")
+            assert detail["started"] <= detail["ended"]
 
     asyncio.run(scenario())
 
@@ -54,6 +54,25 @@ def test_a_legal_volume_is_illegal_while_it_is_sealed(tmp_path: Path) -> None:
             assert (await seal)["status"] == "done"
             assert await rig.marks(first) == ("LEAF", "LEGAL", 0)
             assert await rig.marks(second) == ("LEAF", "ILLEGAL", 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_pool_with_running_jobs_is_not_left(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        sealer = FakeSealer(gate=asyncio.Event())
+        async with running_rig(tmp_path, sealer=sealer) as rig:
+            disk = await rig.new_volume()
+            seal = asyncio.create_task(rig.seal(disk))
+            await sealer.started.wait()
+            await rig.call("StoragePool.spmStop", storagepoolID=rig.pool)
+            leave = {"storagepoolID": rig.pool, "hostID": 1, "scsiKey": ""}
+            with pytest.raises(VerbError, match="running jobs"):
+                await rig.call("StoragePool.disconnect", **leave)
+            assert sealer.gate is not None
+            sealer.gate.set()
+            await seal
+            await rig.call("StoragePool.disconnect", **leave)
 
     asyncio.run(scenario())
 

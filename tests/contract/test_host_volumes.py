@@ -205,6 +205,8 @@ def test_a_thin_clone_shares_its_template(tmp_path: Path) -> None:
             assert status["code"] == 0
             _, status = await clone_of(rig, grandchild)
             assert status["code"] == 214
+            _, status = await rig.create((clone[0], new_id()), srcImgUUID=template[0], srcVolUUID=template[1])
+            assert status["code"] == 1000
 
     asyncio.run(scenario())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vmseal.seal.report import GuestSystem, Operation, SealReport
 from vmseal.sealers.sealer import Sealer, SealError, SealProgress, SealRequest
@@ -25,7 +26,7 @@ class FakeSealer(Sealer):
     async def seal(self, request: SealRequest, progress: Callable[[SealProgress], None]) -> SealReport:
         self.requests.append(request)
         self.started.set()
-        progress(SealProgress(50.0, "writing marks"))
+        progress(SealProgress(50.0, "writing marks", log=Path("/log/of/the/fake")))
         if self.gate is not None:
             await self.gate.wait()
         if self.error is not None:

@@ -71,7 +71,7 @@ class Agent:
         virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, sealer=sealer, deadline=settings.seal_deadline)
         groups = (
             HostVerbs(storage=storage, jobs=jobs, tasks=tasks, imports=imports, capabilities=self.capabilities),
-            PoolVerbs(storage, tasks),
+            PoolVerbs(storage, tasks, jobs),
             ImageVerbs(storage=storage, qemu=qemu, locks=locks, tasks=tasks, links=links),
             JobVerbs(storage_jobs, virt_jobs),
         )

@@ -148,6 +148,8 @@ def _checked_parent(domain: Domain, new: NewVolume) -> Volume | None:
         if values.type is VolumeType.INTERNAL:
             raise InvalidParameter(f"Volume {parent.id} has a child already: build on the leaf")
         return parent
+    if domain.image(new.address.image).exists and domain.image(new.address.image).own():
+        raise InvalidParameter(f"Image {new.address.image} has volumes already: a thin clone is an image of its own")
     if values.image != source.id:
         raise VolumeDoesNotExist(f"Volume does not exist: {parent.id} is only linked into image {source.id}")
     if values.parent != BLANK_UUID or values.type is VolumeType.INTERNAL:
@@ -160,7 +162,7 @@ def _link(parent: Volume, image: Image) -> None:
     """Link the template's files into the clone's folder: its backing file is then a name in the same folder."""
     here = image.volume(parent.id)
     for source, link in ((parent.path, here.path), (parent.metadata_path, here.metadata_path)):
-        with contextlib.suppress(FileExistsError):  # the second volume of a clone
+        with contextlib.suppress(FileExistsError):  # left by an attempt that failed
             os.link(source, link)
     sync_folder(image.folder)
 

@@ -29,7 +29,6 @@ from vmseal.model.errors import (
     DomainCreationError,
     DomainInaccessible,
     ImagePathError,
-    InvalidMetadata,
     UnknownDomain,
     VerbError,
 )
@@ -254,7 +253,7 @@ class Domain:
 def _children(image: Image, parent: str) -> list[str]:
     try:
         return image.children(parent)
-    except InvalidMetadata as error:  # an image that cannot be read must not hide the information about the others
+    except VerbError as error:  # an image that cannot be read must not hide the information about the others
         logger.warning("image has unreadable metadata", image=image.id, error=str(error))
         return []
 

@@ -144,6 +144,11 @@ class Jobs:
         self._forget()
         return {job_id: self._jobs[job_id].detail for job_id in ids if job_id in self._jobs}
 
+    @property
+    def are_active(self) -> bool:
+        """Whether any job waits or runs."""
+        return any(not job.status.is_final for job in self._jobs.values())
+
     async def abort(self, job_id: str) -> None:
         """Abort a job and wait until nothing of it runs any more; raises :class:`JobNotActive` when it has ended.
 

@@ -134,18 +134,18 @@ class QemuImg:
             raise QemuImgError(f"{error} (Debian's package is qemu-utils)") from error
         if finished.returncode != 0:
             _refuse_lock(Path(arguments[-1]), finished.output)
-            raise QemuImgError(
-                f"Command {command} failed with status {finished.returncode}: {finished.last_lines()}",
-            )
+            raise QemuImgError(f"Command {command} failed with status {finished.returncode}: {finished.last_lines()}")
         return finished.output
 
 
 def _refuse_lock(path: Path, output: str) -> None:
-    if "Failed to get" in output and "lock" in output:
-        raise ImageInUse(
-            f"Image is in use by another process, which has locked it: {path.name} in {path.parent}; "
-            f"shut that process (a virtual machine?) down first. qemu-img said: {output.strip().splitlines()[0]}"
-        )
+    if not ("Failed to get" in output and "lock" in output):
+        return
+    named = re.search(r"Could not open '([^']+)'", output)
+    raise ImageInUse(
+        f"Image is in use by another process, which has locked it: {named[1] if named else path}; "
+        "shut that process (a virtual machine?) down first"
+    )
 
 
 def _parse_info(output: str) -> ImageInfo:

@@ -9,6 +9,7 @@ from pathlib import Path
 from vmseal.host import creation, deletion
 from vmseal.host.domain import VERSION
 from vmseal.host.files import in_thread
+from vmseal.host.jobs import Jobs
 from vmseal.host.locks import ImageLocks
 from vmseal.host.qemu_img import QemuImg
 from vmseal.host.storage import Storage, lock_name
@@ -31,9 +32,10 @@ LOCALFS = 4  # domainType; the only one served here
 class PoolVerbs:
     """``StoragePool.*`` and ``StorageDomain.*``."""
 
-    def __init__(self, storage: Storage, tasks: Tasks) -> None:
+    def __init__(self, storage: Storage, tasks: Tasks, jobs: Jobs) -> None:
         self._storage = storage
         self._tasks = tasks
+        self._jobs = jobs
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the verbs served here."""
@@ -95,7 +97,10 @@ class PoolVerbs:
         )
 
     async def disconnect_pool(self, parameters: verb.DisconnectPool) -> None:
-        """Leave the pool."""
+        """Leave the pool; refused while jobs or tasks may use its domains."""
+        is_ours = self._storage.pool is not None and self._storage.pool.id == parameters.pool
+        if is_ours and (self._jobs.are_active or self._tasks.are_running):
+            raise GeneralError(f"Pool {parameters.pool} has running jobs or tasks: wait for them or abort them first")
         self._storage.disconnect_pool(parameters.pool)
 
     async def pool_info(self, parameters: verb.PoolParameters) -> dict[str, object]:

@@ -19,8 +19,6 @@ from vmseal.model.errors import GeneralError, UnknownTask, VerbError
 
 logger = structlog.get_logger(__name__)
 
-CONCURRENT = 4  # tasks that work at once; they are short, except for preallocation
-
 
 @dataclass(eq=False, kw_only=True)
 class Task:
@@ -66,12 +64,11 @@ class Tasks:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Task] = {}
-        self._turns = asyncio.Semaphore(CONCURRENT)
 
     def start(self, verb: str, body: Callable[[], Awaitable[None]]) -> str:
         """Start a task and return its id; ``verb`` is VDSM's word, such as ``createVolume``."""
         task_id = str(uuid.uuid4())
-        work = asyncio.create_task(self._run(body), name=f"task {verb} {task_id}")
+        work = asyncio.create_task(_run(body), name=f"task {verb} {task_id}")
         self._tasks[task_id] = Task(id=task_id, verb=verb, work=work)
         work.add_done_callback(partial(self._on_done, self._tasks[task_id]))
         return task_id
@@ -93,6 +90,11 @@ class Tasks:
             raise GeneralError(f"Task {task_id} still runs and cannot be cleared")
         del self._tasks[task_id]
 
+    @property
+    def are_running(self) -> bool:
+        """Whether any task works."""
+        return any(not task.work.done() for task in self._tasks.values())
+
     async def close(self) -> None:
         """Cancel what runs and wait for its end."""
         running = [task.work for task in self._tasks.values() if not task.work.done()]
@@ -101,10 +103,6 @@ class Tasks:
         if running:
             await asyncio.wait(running)
 
-    async def _run(self, body: Callable[[], Awaitable[None]]) -> None:
-        async with self._turns:
-            await body()
-
     @staticmethod
     def _on_done(task: Task, work: asyncio.Task[None]) -> None:
         if (error := task.error) is not None:
@@ -112,3 +110,7 @@ class Tasks:
             logger.warning(
                 "task failed", task=task.id, verb=task.verb, code=error.code, error=error.message, exc_info=unexpected
             )
+
+
+async def _run(body: Callable[[], Awaitable[None]]) -> None:
+    await body()

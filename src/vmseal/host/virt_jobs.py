@@ -75,6 +75,8 @@ class VirtJobs:
     async def _run_sealer(self, job: Job, request: SealRequest) -> None:
         def show(progress: SealProgress) -> None:
             job.progress, job.operation = progress.percent, progress.operation
+            if progress.log is not None:
+                job.log = str(progress.log)
 
         job.operation = "sealing"
         report = await self._sealer.seal(request, show)

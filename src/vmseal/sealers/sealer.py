@@ -41,6 +41,7 @@ class SealProgress:
     percent: float
     operation: str
     writing: bool = False
+    log: Path | None = None  # the file that gets all output, once there is one
 
 
 class SealError(VmsealError):
