@@ -201,6 +201,7 @@ def test_what_is_wrong_with_the_call_is_refused_at_once(tmp_path: Path) -> None:
             assert await refused(rig, **(call | {"images": [rig.address(disk) | {"vol_id": "x"}]})) == 100
             assert await refused(rig, **(call | {"images": [rig.address(disk)] * 2})) == 100
             assert await refused(rig, **(call | {"vmseal": {"sealer": "other"}})) == 100
+            assert await refused(rig, **(call | {"vmseal": {"deadline": 0}})) == 100
             assert await rig.call("Host.getJobs") == {}
             job = await rig.job("VM.seal", vmID="t", sp_id=rig.pool, images=[])
             assert job["status"] == "done"

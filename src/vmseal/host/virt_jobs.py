@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 
+from vmseal.host.files import in_thread, sync_file
 from vmseal.host.image import Image
 from vmseal.host.in_use import require_unused
 from vmseal.host.jobs import Job, Jobs
@@ -36,7 +38,9 @@ class VirtJobs:
         addresses = [image.address for image in parameters.images]
         if len({(address.domain, address.image) for address in addresses}) != len(addresses):
             raise GeneralError("An image is named twice")
-        deadline = options.deadline if options and options.deadline else self._deadline
+        deadline = options.deadline if options and options.deadline is not None else self._deadline
+        if not 0 < deadline < math.inf:
+            raise GeneralError(f"A seal cannot have a deadline of {deadline} seconds")
 
         async def body(job: Job) -> None:
             try:
@@ -71,6 +75,8 @@ class VirtJobs:
                 for volume in volumes:
                     sealing.enter_context(volume.sealing())
                 await self._run_sealer(job, request)
+                for volume in volumes:  # what was sealed must not come back after a power failure
+                    await in_thread(sync_file, volume.path)
 
     async def _run_sealer(self, job: Job, request: SealRequest) -> None:
         def show(progress: SealProgress) -> None:
