@@ -95,7 +95,7 @@ class Accounts:
         known = self._hashes.get(user_name)
         try:
             self._hasher.verify(known or self._decoy, password)
-        except (VerificationError, InvalidHashError):
+        except (VerificationError, InvalidHashError, UnicodeEncodeError):  # the last: half a surrogate pair
             return False
         return known is not None
 

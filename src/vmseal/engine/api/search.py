@@ -70,6 +70,8 @@ def parse(text: str) -> Search:
     """Return the search that the text says; a fault (400) when it says none."""
     if len(text) > MAX_LENGTH:
         raise bad_request(f"The search has {len(text)} characters; at most {MAX_LENGTH} are understood.")
+    if "\0" in text:
+        raise bad_request("The search has a NUL character, which no database can look for.")
     return _Parser(text).parse()
 
 
