@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from vmseal.cli import manual
-from vmseal.engine.events import TEXTS
+from vmseal.engine.events import EVENTS
 from vmseal.engine.settings import EngineSettings
 from vmseal.host.settings import HostSettings
 from vmseal.rpc.verb import VERBS, Kind, Parameters
@@ -74,7 +74,7 @@ def events() -> str:
     """Return the reference page of the engine's events."""
     lines = ["# Events", "", "Made from `vmseal.engine.events`. Codes are oVirt's.", ""]
     lines += ["| code | severity | text |", "|---|---|---|"]
-    lines += [f"| {int(code)} | {severity} | {text} |" for code, (severity, text) in sorted(TEXTS.items())]
+    lines += [f"| {int(code)} | {severity} | {text} |" for code, (severity, text) in sorted(EVENTS.items())]
     return "\n".join(lines) + "\n"
 
 

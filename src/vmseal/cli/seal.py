@@ -161,7 +161,7 @@ def _disks(paths: Sequence[Path], formats: Sequence[Format]) -> Iterator[Disk]:
         yield Disk(path, Format(name).volume_format)
 
 
-class _Interrupted(Exception):  # noqa: N818  an event
+class _Interrupted(Exception):
     def __init__(self, *, untouched: bool) -> None:
         super().__init__("interrupted")
         self.untouched = untouched

@@ -19,7 +19,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
     impl = DateTime(timezone=True)
     cache_ok = True
 
-    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:  # noqa: ARG002  the interface's
         """Refuse moments without a time zone, store the rest as UTC."""
         if value is None:
             return None
@@ -27,7 +27,7 @@ class UtcDateTime(TypeDecorator[dt.datetime]):
             raise ValueError(f"A moment without a time zone cannot be stored: {value}")
         return value.astimezone(dt.UTC)
 
-    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:  # noqa: ARG002  the interface's
         """Return the moment in UTC."""
         if value is None:
             return None

@@ -20,7 +20,7 @@ STATUS: dict[RefusalKind, HTTPStatus] = {
 }
 
 
-class Fault(VmsealError):  # noqa: N818  oVirt's word
+class Fault(VmsealError):
     """An answer other than success."""
 
     def __init__(self, status: HTTPStatus, detail: str, *, reason: str = OPERATION_FAILED) -> None:

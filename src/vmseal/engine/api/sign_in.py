@@ -27,7 +27,7 @@ VERIFIED_AT_ONCE = 2  # argon2 takes 64 MiB and a core for each
 log = structlog.get_logger(__name__)
 
 
-class AccessDenied(VmsealError):  # noqa: N818  OAuth's word
+class AccessDenied(VmsealError):
     """Name or password is wrong, or too many were."""
 
 
@@ -97,7 +97,7 @@ class SignIn:
         scheme, _, credentials = authorization.strip().partition(" ")
         if scheme.lower() == "bearer":
             found = await run_in_threadpool(self._sessions.user_name, credentials.strip())
-            if found is None:
+            if found is None or found not in self._accounts.user_names:
                 raise unauthorized("The token is unknown or was not used for too long; sign in again.")
             return found
         if scheme.lower() == "basic":

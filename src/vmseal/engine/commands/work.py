@@ -36,7 +36,7 @@ log = structlog.get_logger(__name__)
 TRANSIENT = frozenset(error.code for error in (Recovering, UnknownPool, NoPoolConnected, NotSpm, ResourceExhausted))
 
 
-class Ended(Exception):  # noqa: N818  an end, not always an error
+class Ended(Exception):
     """Ends a part of a command early."""
 
     def __init__(self, outcome: Outcome) -> None:
