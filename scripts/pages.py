@@ -30,7 +30,7 @@ def _type(field: FieldInfo) -> str:
 
 
 def _first_line(thing: object) -> str:
-    return " ".join((thing.__doc__ or "").strip().split("\n\n")[0].split())
+    return " ".join((thing.__doc__ or "").strip().split("\n\n")[0].split()).replace("``", "`")
 
 
 def verbs() -> str:
@@ -52,7 +52,7 @@ def _parameters(parameters: type[Parameters]) -> list[str]:
 
 def settings() -> str:
     """Return the reference page of the programs' settings."""
-    lines = ["# Settings", "", "Made from the code; run `make docs` after a change. Unknown keys are errors.", ""]
+    lines = ["# Settings", "", "Made from the code; run `make docs` after a change.", ""]
     for title, model in (("Engine", EngineSettings), ("Host agent", HostSettings)):
         lines += [f"## {title}", "", _first_line(model), "", "| environment | type | default | |", "|---|---|---|---|"]
         lines += _settings(model)
