@@ -99,7 +99,7 @@ async def run(
         finally:
             if feeding:
                 feeding.cancel()
-            await _uninterrupted(_end(transport, protocol, mark))
+            await uninterrupted(_end(transport, protocol, mark))
         lines.close()
     finished = Finished(transport.get_returncode() or 0, lines.kept, time.monotonic() - begin)
     logger.debug("program ended", command=command[0], returncode=finished.returncode)
@@ -116,6 +116,20 @@ def kill_leftovers(mark: str) -> int:
         killed |= found
         time.sleep(POLL)
     return len(killed)
+
+
+async def uninterrupted(work: Coroutine[None, None, None]) -> None:
+    """Await ``work`` to its end, however often the caller is cancelled meanwhile; then let the cancellation go on."""
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    task.result()
+    if cancelled:
+        raise cancelled
 
 
 class _Protocol(asyncio.SubprocessProtocol):
@@ -208,20 +222,6 @@ async def _end(transport: asyncio.SubprocessTransport, protocol: _Protocol, mark
         await asyncio.sleep(POLL)  # polling, for the kernel reports the end of children only, not of their children
     await protocol.exited.wait()
     transport.close()
-
-
-async def _uninterrupted(work: Coroutine[None, None, None]) -> None:
-    """Await ``work`` to its end, however often the caller is cancelled meanwhile; then let the cancellation go on."""
-    task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    task.result()
-    if cancelled:
-        raise cancelled
 
 
 def _kill_marked(name: str, value: str) -> set[int]:

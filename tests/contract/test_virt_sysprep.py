@@ -6,6 +6,7 @@ The stand-ins print what the real programs were seen to print; the real ones are
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import stat
 import subprocess
@@ -121,6 +122,19 @@ def test_the_log_is_for_the_owner_only_and_temporary_files_are_gone(bench: Bench
     assert all(log.name.startswith("virt-sysprep-the_name_of_it-") for log in logs)
     assert any('Performing "customize"' in log.read_text() for log in logs)
     assert list((bench.state / "runs").iterdir()) == []
+
+
+def test_what_a_killed_sealer_left_is_removed_and_what_a_living_one_uses_is_not(bench: Bench) -> None:
+    left, used = bench.state / "runs/left", bench.state / "runs/used"
+    for folder in (left, used):
+        (folder / "libguestfsXYZ").mkdir(parents=True)
+    descriptor = os.open(used, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        asyncio.run(bench.sealer(START + CUSTOMIZE + EMPTIED).seal(bench.request(), bench.seen.append))
+    finally:
+        os.close(descriptor)
+    assert list((bench.state / "runs").iterdir()) == [used]
 
 
 def test_the_environment_is_ours_and_disks_are_given_in_reverse_with_formats(bench: Bench) -> None:

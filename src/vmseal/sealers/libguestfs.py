@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 import secrets
@@ -11,7 +12,7 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -31,6 +32,7 @@ from vmseal.sealers.sealer import (
 
 LONGEST_ANSWER = 256 * 1024  # bytes of one answer of guestfish that are read; the rest is cut off
 KEPT_NOISE = 400  # lines
+LOG_RETENTION = 30 * 24 * 3600.0  # seconds
 NOISE_OF_GUESTFISH = re.compile(r"libguestfs: error: (.*)|(unknown command|should have \d+ parameter.*)")
 
 
@@ -49,19 +51,53 @@ class Run:
 
 @contextmanager
 def open_run(state: Path, name: str, accelerator: Accelerator) -> Iterator[Run]:
-    """Make a folder for one run below ``state`` and remove it at the end; the log stays.
+    """Make a folder for one run below ``state`` and remove it at the end; the log stays for 30 days.
 
     The appliance that libguestfs builds (370 MB) is kept in ``state``/cache and shared: libguestfs locks it itself.
     """
     cache, logs, runs = (state / part for part in ("cache", "logs", "runs"))
     for folder in (cache, logs, runs):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _remove_old(logs)
     word = re.sub(r"[^\w.-]", "_", name)[:80] or "disks"
     log = logs / f"virt-sysprep-{word}-{time.strftime('%Y%m%dT%H%M%S')}-{secrets.token_hex(2)}.log"
     begin = time.time()
-    with tempfile.TemporaryDirectory(prefix="", dir=runs, ignore_cleanup_errors=True) as own:
-        yield Run(Path(own), log, _environment(state, Path(own), cache, accelerator=accelerator))
-    _remove_dead_sockets(begin)
+    with _own_folder(runs) as own:
+        try:
+            yield Run(own, log, _environment(state, own, cache, accelerator=accelerator))
+        finally:
+            _remove_dead_sockets(begin)
+
+
+@contextmanager
+def _own_folder(runs: Path) -> Iterator[Path]:
+    """Make a folder that is locked as long as its owner lives; remove it at the end, and those of dead owners now."""
+    with ExitStack() as stack:
+        with _locked(runs):  # so that nobody takes a folder that is not locked yet for a dead owner's
+            for folder in runs.iterdir():
+                with suppress(BlockingIOError, FileNotFoundError, NotADirectoryError), _locked(folder, wait=False):
+                    shutil.rmtree(folder, ignore_errors=True)
+            own = Path(tempfile.mkdtemp(prefix="", dir=runs))
+            stack.enter_context(_locked(own))
+        stack.callback(shutil.rmtree, own, ignore_errors=True)
+        yield own
+
+
+@contextmanager
+def _locked(folder: Path, *, wait: bool = True) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _remove_old(logs: Path) -> None:
+    for log in logs.iterdir():
+        with suppress(FileNotFoundError):
+            if log.stat().st_mtime < time.time() - LOG_RETENTION:
+                log.unlink()
 
 
 def _environment(state: Path, temporary: Path, cache: Path, *, accelerator: Accelerator) -> dict[str, str]:
@@ -147,7 +183,13 @@ class Guestfish:
         """End the appliance."""
         if self._task:
             self._task.cancel()
-            await asyncio.wait({self._task})
+            await process.uninterrupted(self._ended(self._task))
+
+    @staticmethod
+    async def _ended(task: asyncio.Task[process.Finished]) -> None:
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.exception()  # whoever asked has seen it
 
     async def ask(self, command: str, *arguments: str) -> list[str]:
         """Return the lines that a guestfish command prints.
