@@ -416,6 +416,13 @@ def test_a_token_that_nobody_uses_dies(api: Api) -> None:
         assert session.scalar(sa.select(sa.func.count()).select_from(Session)) == 1
 
 
+def test_a_token_of_a_user_who_is_gone_is_refused(api: Api) -> None:
+    token = _token(api)[1]["access_token"]
+    with api.database.session() as session:
+        session.execute(sa.update(Session).values(user_name="gone@internal"))
+    assert _status(api, f"Bearer {token}") == 401
+
+
 def test_guessing_is_slowed_down(api: Api) -> None:
     answers = [_token(api, password="wrong")[1]["error"] for _ in range(6)]
     assert "Too many wrong passwords" not in answers[4]
