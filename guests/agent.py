@@ -8,12 +8,14 @@ import json
 import secrets
 from typing import cast
 
+from vmseal.model.errors import VmsealError
+
 SYNC_TIMEOUT = 2.0  # seconds until another greeting is sent
 STATUS_POLL = 0.1  # seconds between two looks at a command in the guest
 REPLY_LIMIT = 32 * 1024 * 1024  # bytes; outputs come in one line
 
 
-class GuestError(Exception):
+class GuestError(VmsealError):
     """The guest did not do what it was asked to."""
 
 

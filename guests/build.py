@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from guests import disks as disks_module
+import structlog
+
 from guests import tree
 from guests.boot import Identity, Machine, booted
 from guests.cache import cached, key_of
+from guests.disks import key as disk_key
 from guests.disks import make_disks
 from guests.programs import run
 from guests.recipes import RECIPES, Recipe
@@ -77,7 +80,7 @@ async def build_guest(
         await tree.make_image(folder)
 
     async def make(folder: Path) -> None:
-        base = await cached(cache, f"tree-{key_of(tree)}", make_tree)
+        base = await cached(cache, f"tree-{tree.key()}", make_tree)
         accelerator = await accelerators.best()
         made = await make_disks(recipe, base / tree.IMAGE, folder, accelerator)
         identity = await _use(as_disks(made), Machine(accelerator=accelerator))
@@ -91,7 +94,7 @@ async def build_guest(
             await _convert(image, folder / image.with_suffix(".raw").name, "raw")
         (folder / IDENTITY).write_text((built / IDENTITY).read_text())
 
-    key = f"{recipe.name}-{key_of(recipe, tree, disks_module, USE)}"
+    key = f"{recipe.name}-{key_of(tree.key(), disk_key(recipe), USE)}"
     built = await cached(cache, key, make)
     if disk_format is VolumeFormat.RAW:
         built = await cached(cache, f"{key}-raw", convert)
@@ -132,6 +135,7 @@ def main() -> None:
     parser.add_argument("recipe", nargs="*", choices=[*RECIPES, []], help=", ".join(RECIPES))
     parser.add_argument("--raw", action="store_true", help="raw images instead of qcow2")
     options = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     for name in options.recipe or RECIPES:
         images = build(RECIPES[name], disk_format=VolumeFormat.RAW if options.raw else VolumeFormat.COW)
         print(*images, sep="\n")  # noqa: T201  a command

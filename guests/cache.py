@@ -13,18 +13,13 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from types import ModuleType
 
 LOCK_POLL = 0.2  # seconds between two tries for a lock; a thread that blocks in flock could not be cancelled
 
 
 def key_of(*parts: object) -> str:
-    """Return a short digest of ``parts``; a module stands for its source text."""
-    digest = hashlib.sha256()
-    for part in parts:
-        text = Path(str(part.__file__)).read_text() if isinstance(part, ModuleType) else repr(part)
-        digest.update(text.encode() + b"\0")
-    return digest.hexdigest()[:16]
+    """Return a short digest of values that determine an entry's content."""
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 async def cached(cache: Path, key: str, make: Callable[[Path], Awaitable[None]]) -> Path:

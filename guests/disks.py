@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from guests.cache import key_of
 from guests.programs import run
 from guests.recipes import DiskLayout, FileSystem, LogicalVolume, Mount, Recipe, Swap, VolumeGroup
 from vmseal.sealers.accelerator import Accelerator
@@ -21,6 +22,7 @@ from vmseal.sealers.accelerator import Accelerator
 MIB = 1024 * 1024
 SECTOR = 512  # bytes
 ALIGNMENT = 1  # MiB before the first partition; GRUB's core image lives there
+REVISION = 1  # to be raised when disks come out different for a reason that is in none of the commands
 TYPES = {Mount: 0x83, Swap: 0x82, VolumeGroup: 0x8E}  # of partitions
 
 # Runs inside the guest's tree. Devices are found by what they hold, for the appliance's kernel numbers disks in the
@@ -49,6 +51,13 @@ menuentry 'Debian GNU/Linux' {{
 END
 ssh-keygen -q -A
 """
+
+
+def key(recipe: Recipe) -> str:
+    """Return the key of a recipe's disks in the cache: the recipe and everything that is done with it."""
+    names = [Path(str(number)) for number in range(len(recipe.disks))]
+    script = list(_script(recipe, image=Path("image"), disks=names, finish=Path("finish")))
+    return key_of(REVISION, recipe, script, list(_fstab(recipe)), FINISH)
 
 
 async def make_disks(recipe: Recipe, image: Path, folder: Path, accelerator: Accelerator) -> list[Path]:

@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vmseal import process
+from vmseal.model.errors import VmsealError
 
 DEADLINE = 900.0  # seconds for any one program; the slowest takes one minute on an idle machine
 
 
-class ProgramError(Exception):
+class ProgramError(VmsealError):
     """A program ended with a status other than 0; the text has its last lines of output."""
 
 

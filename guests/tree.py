@@ -12,8 +12,10 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
+from guests.cache import key_of
 from guests.programs import run
 from guests.recipes import ROOT_SIZE
+from vmseal.model.errors import VmsealError
 
 SUITE = "bookworm"
 IMAGE = "root.ext4"
@@ -63,7 +65,8 @@ printf 'update_initramfs=no\\n' > "$1/etc/initramfs-tools/update-initramfs.conf"
 """
 
 # At the end. The machine id is empty, not absent: absent would mean "first boot", at which systemd applies presets.
-# The addresses that packages came from belong to the machine that builds, not to the guest.
+# The addresses that packages came from belong to the machine that builds, not to the guest. What is masked only makes
+# an emulated guest slow.
 CUSTOMIZE = """
 rm -f "$1/etc/dpkg/dpkg.cfg.d/build" "$1/etc/apt/preferences.d/no-usrmerge" "$1"/etc/ssh/ssh_host_*
 rm -rf "$1"/etc/apt/sources.list* "$1"/etc/apt/apt.conf.d/99mmdebstrap "$1"/var/lib/apt/lists/*
@@ -72,14 +75,20 @@ printf '[Match]\\nName=e*\\n[Network]\\nDHCP=ipv4\\nLinkLocalAddressing=no\\n[DH
     > "$1/etc/systemd/network/80-dhcp.network"
 chroot "$1" systemctl enable systemd-networkd.service
 chroot "$1" systemctl disable systemd-networkd-wait-online.service
-chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer
+chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer fstrim.timer dpkg-db-backup.timer \
+    e2scrub_all.timer e2scrub_reap.service getty@tty1.service
 : > "$1/etc/machine-id"
 rm -f "$1/etc/resolv.conf"
 """
 
 
-class NoPackageSourceError(Exception):
+class NoPackageSourceError(VmsealError):
     """The machine's apt configuration names no source for the packages."""
+
+
+def key() -> str:
+    """Return the tree's key in the cache: what it is made with, less where it comes from and goes to."""
+    return key_of(SUITE, IMAGE_SIZE, PACKAGES, SETUP, ESSENTIAL, CUSTOMIZE)
 
 
 async def make_image(folder: Path) -> None:
