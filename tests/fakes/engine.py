@@ -8,6 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
@@ -127,6 +128,11 @@ class EngineOnFake:
         with self.database.read() as session:
             return session.get(Template, template_id, options=[selectinload(Template.attachments)])
 
+    def template_status(self, template_id: str) -> str:
+        """Return a template's status, "gone" when there is none."""
+        template = self.template(template_id)
+        return template.status if template is not None else "gone"
+
     def vm_status(self, vm_id: str) -> str:
         """Return a VM's status."""
         with self.database.read() as session:
@@ -144,7 +150,7 @@ class EngineOnFake:
 
 
 @asynccontextmanager
-async def engine_on_fake(state: Path, host: FakeHost | None = None, **changes: object) -> AsyncIterator[EngineOnFake]:
+async def engine_on_fake(state: Path, host: FakeHost | None = None, **changes: Any) -> AsyncIterator[EngineOnFake]:
     """Run an engine on a fake host for the block."""
     used = host or FakeHost()
     engine = EngineOnFake(state, used, **changes)

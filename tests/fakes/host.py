@@ -141,7 +141,11 @@ class FakeHost:
         timeout: float = 60,  # noqa: ARG002, ASYNC109  the client's signature
         correlation_id: str = "",  # noqa: ARG002  the same
     ) -> object:
-        """Answer a verb as a host would, from what goes over the wire."""
+        """Call a verb, with what goes over the wire."""
+        return await self.answer(verb, parameters.wire() if parameters is not None else {})
+
+    async def answer(self, verb: str, parameters: object) -> object:
+        """Answer a verb as a host would; ``parameters`` are JSON data."""
         await asyncio.sleep(0)
         if self.behaviour.down:
             raise ConnectionRefusedError("fake host is down")
@@ -151,7 +155,7 @@ class FakeHost:
         if verb not in VERBS:
             raise MethodNotFound(f"No verb {verb}")
         model = VERBS[verb][0]
-        parsed = model.model_validate(parameters.wire() if parameters is not None else {})
+        parsed = model.model_validate(parameters or {})
         self.calls.append((verb, parsed))
         method = getattr(self, "_" + verb.replace(".", "_").lower(), None)
         if method is None or (verb.startswith("Vmseal.") and not self._extensions):

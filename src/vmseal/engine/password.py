@@ -25,17 +25,14 @@ def admin_password(kept: Path, given: Path | None) -> AdminPassword:
     """Return the password in ``given``, else the one in ``kept``, else a new one that is written there."""
     if given is not None:
         return AdminPassword(_read(given), given)
-    try:
+    if kept.exists():
         return AdminPassword(_read(kept), kept)
-    except FileNotFoundError:
-        return AdminPassword(_make(kept), kept, is_new=True)
+    return AdminPassword(_make(kept), kept, is_new=True)
 
 
 def _read(file: Path) -> str:
     try:
         password = file.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
-        raise
     except (OSError, UnicodeDecodeError) as error:
         raise VmsealError(f"The admin's password cannot be read from {file}: {error}") from error
     if not password:
