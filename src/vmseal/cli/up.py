@@ -291,7 +291,7 @@ class Up:
         state = self._settings.state
         return Program(
             name=name,
-            command=[sys.executable, "-m", "vmseal.cli.main", name],
+            command=[sys.executable, "-m", "vmseal.cli.programs", name],
             # The mark lets the next `up` find what a killed one has left running.
             environment={**os.environ, **environment, "VMSEAL_RUN": str(state)},
             log=state / name / "log" / f"{name}.log",
