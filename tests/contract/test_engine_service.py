@@ -1,0 +1,203 @@
+"""The engine as a program: real processes, a fake host behind the real RPC server, real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+from tests.fakes.host import FakeHost
+
+from vmseal.rpc.server import Call, Server
+
+PROGRAM = """
+import asyncio, sys
+from vmseal.engine import service
+from vmseal.engine.settings import EngineSettings
+asyncio.run(service.run(EngineSettings(**{})))
+"""
+PATIENCE = 60.0  # seconds
+
+
+@asynccontextmanager
+async def served(host: FakeHost) -> AsyncIterator[int]:
+    """Serve a fake host on a free port for the block."""
+
+    async def dispatch(method: str, params: object, _call: Call) -> object:
+        return await host.answer(method, params)
+
+    server = Server(dispatch, ssl=None)
+    try:
+        yield await server.start("127.0.0.1", 0)
+    finally:
+        await server.close()
+        await host.stop()
+
+
+class Engine:
+    """An engine process."""
+
+    def __init__(self, state: Path, port: int, **environment: str) -> None:
+        self.state = state
+        (state / "engine").mkdir(parents=True, exist_ok=True)
+        (state / "engine" / "url").unlink(missing_ok=True)  # of one that was killed
+        self.output = (state / "output").open("a+", encoding="utf-8")
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            env=os.environ
+            | {
+                "VMSEAL_STATE": str(state),
+                "VMSEAL_HOSTS": json.dumps([{"name": "h1", "port": port}]),
+                "VMSEAL_HOSTS_INSECURE": "true",
+                "VMSEAL_STORAGE_PATH": str(state / "domain"),
+                "VMSEAL_POLL_INTERVAL": "0.1",
+                "VMSEAL_HOST_INTERVAL": "0.2",
+            }
+            | environment,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+        )
+
+    async def url(self) -> str:
+        """Wait until the engine serves and return where."""
+        file = self.state / "engine" / "url"
+        await until(lambda: file.exists() or self.process.poll() is not None)
+        assert self.process.poll() is None, self.read()
+        return file.read_text(encoding="ascii").strip()
+
+    def read(self) -> str:
+        """Return what the engine printed."""
+        return (self.state / "output").read_text(encoding="utf-8")
+
+    async def end(self, number: signal.Signals) -> int:
+        """Send a signal and return the exit status."""
+        self.process.send_signal(number)
+        status = await asyncio.to_thread(self.process.wait, PATIENCE)
+        self.output.close()
+        return status
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + PATIENCE
+    while not await asyncio.to_thread(condition):
+        assert time.monotonic() < deadline, f"not within {PATIENCE} s: {condition}"
+        await asyncio.sleep(0.05)
+
+
+def rows(state: Path, query: str) -> list[tuple[object, ...]]:
+    """Return what is in the engine's database."""
+    connection = sqlite3.connect(f"file:{state / 'engine' / 'vmseal.db'}?mode=ro", uri=True)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def client(url: str, state: Path) -> httpx.AsyncClient:
+    """Return a client of the API that is signed in."""
+    password = (state / "engine" / "admin-password").read_text(encoding="utf-8").strip()
+    return httpx.AsyncClient(
+        base_url=f"{url}/ovirt-engine/api",
+        auth=("admin@internal", password),
+        headers={"Accept": "application/json", "Content-Type": "application/json"},
+        timeout=30,
+    )
+
+
+async def import_vm(http: httpx.AsyncClient, host: FakeHost, state: Path) -> None:
+    """Have a VM named "src"."""
+    host.files["/disk.raw"] = {"format": "raw", "virtual_size": 1 << 20, "actual_size": 4096}
+    answer = await http.post("/vmseal/imports", json={"name": "src", "images": [{"path": "/disk.raw"}]})
+    assert answer.status_code == 202, answer.text
+    await until(lambda: rows(state, "SELECT status FROM vm") == [("down",)])
+
+
+def test_a_killed_engine_goes_on_at_the_next_start_and_a_stopped_one_too(tmp_path: Path) -> None:
+    async def body() -> None:
+        host = FakeHost()
+        gate = host.hold("seal_vm")
+        async with served(host) as port:
+            engine = Engine(tmp_path, port)
+            url = await engine.url()
+            await until(lambda: rows(tmp_path, "SELECT status FROM storage_domain") == [("active",)])
+            async with client(url, tmp_path) as http:
+                await import_vm(http, host, tmp_path)
+                template = {"name": "tpl", "vm": {"name": "src"}}
+                answer = await http.post("/templates", params={"seal": "true"}, json=template)
+                assert answer.status_code in (201, 202), answer.text
+            await until(lambda: host.called("VM.seal") == 1)
+            assert await engine.end(signal.SIGKILL) == -signal.SIGKILL
+
+            engine = Engine(tmp_path, port)
+            await engine.url()
+            started = time.monotonic()
+            assert await engine.end(signal.SIGTERM) == 0
+            assert time.monotonic() - started < 5, "a stop waits for no workflow"
+            assert not (tmp_path / "engine" / "url").exists()
+
+            engine = Engine(tmp_path, port)
+            await engine.url()
+            gate.set()
+            await until(lambda: rows(tmp_path, "SELECT status FROM template") == [("ok",)])
+            assert await engine.end(signal.SIGINT) == 0
+        assert (host.called("VM.seal"), host.called("SDM.copy_data"), host.published_unsealed) == (1, 2, [])
+        assert rows(tmp_path, "SELECT count(*) FROM entity_lock") == [(0,)]
+        assert len(re.findall("Password of admin@internal: ", engine.read())) == 1
+
+    asyncio.run(body())
+
+
+def test_a_second_engine_is_kept_away_from_the_state(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(FakeHost()) as port:
+            first = Engine(tmp_path, port)
+            await first.url()
+            second = Engine(tmp_path, port)
+            assert await asyncio.to_thread(second.process.wait, PATIENCE) != 0
+            second.output.close()
+            assert "Another engine uses" in second.read()
+            assert await first.end(signal.SIGTERM) == 0
+
+    asyncio.run(body())
+
+
+def test_a_port_in_use_is_an_error_that_says_what_to_do(tmp_path: Path) -> None:
+    async def body() -> None:
+        async with served(FakeHost()) as port:
+            engine = Engine(tmp_path, port, VMSEAL_PORT=str(port))
+            assert await asyncio.to_thread(engine.process.wait, PATIENCE) != 0
+            engine.output.close()
+            assert "VMSEAL_PORT" in engine.read()
+
+    asyncio.run(body())
+
+
+def test_commands_are_named_by_ids(tmp_path: Path) -> None:
+    """What DBOS records is the job of the same id."""
+
+    async def body() -> None:
+        host = FakeHost()
+        async with served(host) as port:
+            engine = Engine(tmp_path, port)
+            url = await engine.url()
+            await until(lambda: rows(tmp_path, "SELECT status FROM storage_domain") == [("active",)])
+            async with client(url, tmp_path) as http:
+                await import_vm(http, host, tmp_path)
+            await until(lambda: rows(tmp_path, "SELECT status FROM workflow_status") == [("SUCCESS",)])
+            ((job_id,),) = rows(tmp_path, "SELECT workflow_uuid FROM workflow_status")
+            assert rows(tmp_path, "SELECT id, status FROM job") == [(str(uuid.UUID(str(job_id))), "finished")]
+            assert await engine.end(signal.SIGTERM) == 0
+
+    asyncio.run(body())
