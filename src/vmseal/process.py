@@ -28,6 +28,8 @@ PROCESS_MARK = "VMSEAL_PROCESS"  # environment variable: which call of run() sta
 KEPT_OUTPUT = 64 * 1024  # bytes of output that are kept in memory; the log has all of it
 LONGEST_LINE = 64 * 1024  # characters; a longer line is handed on in pieces
 POLL = 0.01  # seconds between two looks at processes that were killed
+PATIENCE = 100  # looks; for processes whose environment cannot be seen, which is a moment's matter
+PF_KTHREAD = 0x00200000  # of linux/sched.h, in field 9 of /proc/PID/stat
 
 logger = structlog.get_logger(__name__)
 
@@ -79,7 +81,7 @@ async def run(
     begin = time.monotonic()
     with ExitStack() as stack:
         lines = _Lines(on_line, stack.enter_context(_open_log(log)) if log else None)
-        protocol = _Protocol(mark)
+        protocol = _Protocol()
         transport, _ = await asyncio.get_running_loop().subprocess_exec(
             lambda: protocol,
             *arguments,
@@ -90,15 +92,18 @@ async def run(
             cwd=cwd,
             start_new_session=True,
         )
-        feeding = asyncio.create_task(_feed(transport, feed)) if feed is not None else None
+        # A child left behind would hold the output open, and might write to a disk: it goes too.
+        beside = [asyncio.create_task(_clear_after(protocol.exited, mark))]
+        if feed is not None:
+            beside.append(asyncio.create_task(_feed(transport, feed)))
         try:
             async with asyncio.timeout(deadline):
                 while chunk := await protocol.output.read(KEPT_OUTPUT):
                     lines.feed(chunk)
                 await protocol.exited.wait()
         finally:
-            if feeding:
-                feeding.cancel()
+            for task in beside:
+                task.cancel()
             await uninterrupted(_end(transport, protocol, mark))
         lines.close()
     finished = Finished(transport.get_returncode() or 0, lines.kept, time.monotonic() - begin)
@@ -111,11 +116,10 @@ def kill_leftovers(mark: str) -> int:
 
     To be called by the owner of the state folder ``mark`` at its start, before it starts programs of its own.
     """
-    killed: set[int] = set()
-    while (found := _kill_marked(RUN_MARK, mark)) or any(map(_is_alive, killed)):
-        killed |= found
+    hunt = _Hunt(RUN_MARK, mark)
+    while not hunt.is_over():
         time.sleep(POLL)
-    return len(killed)
+    return len(hunt.killed)
 
 
 async def uninterrupted(work: Coroutine[None, None, None]) -> None:
@@ -135,10 +139,9 @@ async def uninterrupted(work: Coroutine[None, None, None]) -> None:
 class _Protocol(asyncio.SubprocessProtocol):
     """Hands the output over and notices the end of the program itself."""
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self) -> None:
         self.output = asyncio.StreamReader()
         self.exited = asyncio.Event()
-        self._mark = mark
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:  # noqa: ARG002  the interface's
         self.output.feed_data(data)
@@ -148,8 +151,6 @@ class _Protocol(asyncio.SubprocessProtocol):
             self.output.feed_eof()
 
     def process_exited(self) -> None:
-        # A child left behind would hold the output open, and might write to a disk: it goes too.
-        _kill_marked(PROCESS_MARK, self._mark)
         self.exited.set()
 
 
@@ -216,34 +217,69 @@ async def _end(transport: asyncio.SubprocessTransport, protocol: _Protocol, mark
     if transport.get_returncode() is None:  # not reaped yet, so the number is still that of our session
         with suppress(ProcessLookupError):
             os.killpg(transport.get_pid(), signal.SIGKILL)
-    killed: set[int] = set()
-    while (found := _kill_marked(PROCESS_MARK, mark)) or any(map(_is_alive, killed)):
-        killed |= found
-        await asyncio.sleep(POLL)  # polling, for the kernel reports the end of children only, not of their children
+    await _clear(mark)
     await protocol.exited.wait()
     transport.close()
 
 
-def _kill_marked(name: str, value: str) -> set[int]:
-    """Send SIGKILL to every living process whose environment has ``name=value``; return their process ids."""
-    entry = os.fsencode(f"{name}={value}")
-    killed = set()
-    for pid in _processes():
-        # The descriptor makes sure that the process that is read is the one that is killed, whatever happens to its id.
-        with suppress(FileNotFoundError, ProcessLookupError, PermissionError), _pidfd(pid) as descriptor:
-            if entry in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):  # empty for the dead
-                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                killed.add(pid)
-    return killed
+async def _clear(mark: str) -> None:
+    hunt = _Hunt(PROCESS_MARK, mark)
+    while not hunt.is_over():  # noqa: ASYNC110  the kernel reports the end of children only, not of their children
+        await asyncio.sleep(POLL)
+
+
+async def _clear_after(event: asyncio.Event, mark: str) -> None:
+    await event.wait()
+    await _clear(mark)
+
+
+class _Hunt:
+    """Kills all processes whose environment has ``name=value``, and says when they are gone."""
+
+    def __init__(self, name: str, value: str) -> None:
+        self.killed: set[int] = set()
+        self._entry = os.fsencode(f"{name}={value}")
+        self._patience = PATIENCE
+
+    def is_over(self) -> bool:
+        """Look once, kill what is found, and return whether nothing was left to find."""
+        found = unclear = False
+        for pid in _processes():
+            # The descriptor makes sure that the process that is read is the one that is killed.
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError), _pidfd(pid) as descriptor:
+                environment = Path(f"/proc/{pid}/environ").read_bytes()
+                if self._entry in environment.split(b"\0"):
+                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                    self.killed.add(pid)
+                    found = True
+                unclear = unclear or (not environment and _is_in_exec(pid))
+        if unclear:
+            self._patience -= 1
+        return not (found or (unclear and self._patience > 0) or any(map(_is_alive, self.killed)))
+
+
+def _is_in_exec(pid: int) -> bool:
+    """Whether a process whose environment was seen empty is, or was, between two programs, where it cannot be seen."""
+    fields = _stat(pid)
+    if not fields or fields[0] in "ZX" or int(fields[6]) & PF_KTHREAD:
+        return False
+    folder = Path(f"/proc/{pid}")
+    # The second look at the environment is for an exec that has ended since the first.
+    return not (folder / "cmdline").read_bytes() or bool((folder / "environ").read_bytes())
 
 
 def _is_alive(pid: int) -> bool:
     """Whether the process still runs; its files are closed and its locks gone only when it does not."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] not in "ZX"
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of a process's stat file from its state on; none if it is gone."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return []
 
 
 def _processes() -> Iterator[int]:
