@@ -193,6 +193,19 @@ def test_harmless_warnings_do_not_matter(bench: Bench) -> None:
     assert report.warnings == []
 
 
+def test_a_mount_that_failed_matters_only_where_it_should_be_mounted(bench: Bench) -> None:
+    text = "mount_options: mount_options_stub: /dev/vdc: No such file or directory (ignored)"
+    warning = f"echo 'virt-sysprep: warning: {text}'\n"
+    guestfish = GUESTFISH.format(roots=["/dev/sda1"])
+    assert text in str(bench.refused(bench.sealer(START + warning + CUSTOMIZE + EMPTIED)))
+    optional = guestfish.replace('["/: /dev/sda1"]', '["/: /dev/sda1", "/mnt: /dev/vdc"]').replace(
+        "    for each in",
+        "    if words[:2] == ['mount-ro', '/dev/vdc']: print('libguestfs: error: mount_ro: failed')\n    for each in",
+    )
+    sealer = bench.sealer(START + warning + CUSTOMIZE + EMPTIED, guestfish=optional)
+    assert asyncio.run(sealer.seal(bench.request(), bench.seen.append)).warnings == []
+
+
 def test_a_guest_that_is_refused_is_untouched(bench: Bench) -> None:
     error = bench.refused(bench.sealer("touch /nowhere/at/all\n", guestfish=GUESTFISH.format(roots=[])))
     assert isinstance(error, NoOperatingSystem)

@@ -46,6 +46,7 @@ class Inspection:
     ssh_server: bool
     systemd: bool
     makes_host_keys: bool  # has a mechanism of its own
+    not_mounted: frozenset[str] = frozenset()  # devices in fstab that cannot be mounted and need not be
     warnings: list[str] = field(default_factory=list)
 
 
@@ -59,7 +60,7 @@ async def inspect(guest: Guestfish, disks: int) -> Inspection:
     """
     types = dict(_pair(line) for line in await guest.ask("list-filesystems"))
     root = await _only_root(guest, types)
-    mounts = await _mount(guest, root)
+    mounts, not_mounted = await _mount(guest, root)
     warnings = await _check_mounts(guest, mounts, types, disks=disks)
     await _refuse_links(guest)
     systemd = await _runs_systemd(guest)
@@ -76,6 +77,7 @@ async def inspect(guest: Guestfish, disks: int) -> Inspection:
         ssh_server=bool(await guest.ask("glob-expand", SSHD)),
         systemd=systemd,
         makes_host_keys=systemd and await _makes_host_keys(guest),
+        not_mounted=not_mounted,
         warnings=warnings,
     )
 
@@ -115,8 +117,8 @@ async def _several(guest: Guestfish, roots: Sequence[str]) -> str:
     return text + "Give the disks of one machine only."
 
 
-async def _mount(guest: Guestfish, root: str) -> dict[str, str]:
-    """Mount what libguestfs would mount when it seals, and return mount points with devices."""
+async def _mount(guest: Guestfish, root: str) -> tuple[dict[str, str], frozenset[str]]:
+    """Mount what libguestfs would mount when it seals; return mount points with devices, and devices that failed."""
     mounts: dict[str, str] = {}
     for line in await guest.ask("inspect-get-mountpoints", root):
         point, device = _pair(line)
@@ -127,6 +129,7 @@ async def _mount(guest: Guestfish, root: str) -> dict[str, str]:
             " the order in which the machine has them"
         )
     mounts = dict(sorted(mounts.items(), key=lambda item: len(item[0])))
+    failed: set[str] = set()
     for point, device in list(mounts.items()):
         try:
             await guest.ask("mount-ro", device, point)
@@ -135,8 +138,8 @@ async def _mount(guest: Guestfish, root: str) -> dict[str, str]:
                 raise NoOperatingSystem(
                     f"the root file system on {_disk(device)} cannot be mounted: {error}"
                 ) from error
-            del mounts[point]  # _check_mounts says whether that matters
-    return mounts
+            failed.add(mounts.pop(point))  # _check_mounts says whether that matters
+    return mounts, frozenset(failed)
 
 
 async def _check_mounts(guest: Guestfish, mounts: dict[str, str], types: dict[str, str], *, disks: int) -> list[str]:

@@ -178,6 +178,8 @@ def _reversed(given: tuple[Disk, ...]) -> list[str]:
 def _is_harmless(warning: str, inspection: Inspection) -> bool:
     if warning.startswith(HARMLESS_WITH_HOSTNAME):
         return customization.sets_hostname_itself(inspection)
+    if warning.startswith("mount"):
+        return any(f" {device}: " in warning or f" {device} " in warning for device in inspection.not_mounted)
     return warning.startswith(HARMLESS)
 
 

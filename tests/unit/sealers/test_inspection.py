@@ -144,6 +144,18 @@ def test_an_efi_partition_by_partuuid_is_a_warning() -> None:
     assert len(found.warnings) == 1
 
 
+def test_a_device_that_need_not_be_mounted_is_remembered() -> None:
+    found = look(
+        {
+            "inspect-get-mountpoints /dev/sda1": ["/: /dev/sda1", "/mnt/stick: /dev/vdc"],
+            "cat /etc/fstab": ["/dev/vdc /mnt/stick ext4 noauto 0 0"],
+        },
+        failing=["mount-ro /dev/vdc /mnt/stick"],
+    )
+    assert (found.not_mounted, found.warnings) == (frozenset(["/dev/vdc"]), [])
+    assert found.system.mount_points == {"/": "/dev/sda1"}
+
+
 def test_disks_in_the_wrong_order() -> None:
     error = refused({"inspect-get-mountpoints /dev/sda1": ["/: /dev/vdb"]})
     assert isinstance(error, UnresolvedMount)
