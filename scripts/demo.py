@@ -37,7 +37,7 @@ from guests.build import build_guest, identity_of  # noqa: E402  likewise
 from guests.recipes import DEBIAN12_EXT4  # noqa: E402  likewise
 
 from vmseal import process  # noqa: E402  sorted after guests
-from vmseal.cli.values import JobValue, StepValue, members, text  # noqa: E402  likewise
+from vmseal.cli.values import JobValue, StepValue, members, text, truth  # noqa: E402  likewise
 from vmseal.model.errors import VmsealError  # noqa: E402  likewise
 from vmseal.model.volume import VolumeFormat  # noqa: E402  likewise
 from vmseal.sealers.accelerator import Accelerators  # noqa: E402  likewise
@@ -108,12 +108,13 @@ async def vmseal_up() -> AsyncIterator[httpx.AsyncClient]:
         if line.startswith("{") and not ready.done():
             ready.set_result(json.loads(line))
 
-    with step("Start vmseal: engine and host agent"):
-        command = program("up", "--port", "0", "--json")
-        running = asyncio.create_task(process.run(command, on_line=on_line, log=STATE / "up.log"))
+    running = asyncio.create_task(
+        process.run(program("up", "--port", "0", "--json"), on_line=on_line, log=STATE / "up.log")
+    )
     try:
-        up = await first_of(ready, running)
-        console.print(f"  {up['url']}  (password in {Path(up['password_file']).relative_to(ROOT)})")
+        with step("Start vmseal: engine and host agent"):
+            up = await first_of(ready, running)
+            console.print(f"  {up['url']}  (password in {Path(up['password_file']).relative_to(ROOT)})")
         async with httpx.AsyncClient(base_url=up["url"], timeout=60, trust_env=False) as client:
             await sign_in(client, up)
             yield client
@@ -168,8 +169,8 @@ async def create_template(client: httpx.AsyncClient) -> None:
     console.print(f"  HTTP {answer.status_code}: template {template['id']} is {template['status']}")
     await follow(client, text(template, "job", "id"))
     template = await get(client, f"templates/{template['id']}")
-    console.print(f"  template {template['name']} is {template['status']}, sealed: {text(template, 'sealed')}")
-    if template["status"] != "ok" or text(template, "sealed") != "true":
+    console.print(f"  template {template['name']} is {template['status']}, sealed: {template['sealed']}")
+    if template["status"] != "ok" or not truth(template, "sealed"):
         raise DemoError("the template should be ok and sealed")
     show_report(await get(client, f"templates/{template['id']}/sealreport"))
 
@@ -286,7 +287,8 @@ def duration(each: StepValue) -> str:
     """Return how long a step took."""
     if not each.started or not each.ended:
         return ""
-    return f"{(datetime.fromisoformat(each.ended) - datetime.fromisoformat(each.started)).total_seconds():.1f} s"
+    seconds = (datetime.fromisoformat(each.ended) - datetime.fromisoformat(each.started)).total_seconds()
+    return f"{abs(seconds):.1f} s"
 
 
 def shortened(cell: str) -> str:
