@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -187,7 +186,7 @@ def marked(state: Path) -> list[str]:
         try:
             if f"VMSEAL_RUN={state}".encode() in (folder / "environ").read_bytes().split(b"\0"):
                 found.append((folder / "comm").read_text().strip())
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
     return found
 
@@ -210,9 +209,10 @@ def test_a_killed_sealer_leaves_no_vm(state: Path, tmp_path: Path, program: str)
     with subprocess.Popen(
         [sys.executable, "-c", code, state, root], env={**os.environ, "PYTHONPATH": path}, stderr=subprocess.DEVNULL
     ) as sealing:
-        wait_for(lambda: {program, "qemu-system-x86"} <= set(marked(state)), DEADLINE)
-        sealing.send_signal(signal.SIGKILL)
-        sealing.wait()
+        try:
+            wait_for(lambda: {program, "qemu-system-x86"} <= set(marked(state)), DEADLINE)
+        finally:
+            sealing.kill()
     wait_for(lambda: program not in marked(state), 10.0)
     kill_leftovers(str(state))
     assert marked(state) == []

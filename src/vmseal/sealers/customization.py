@@ -57,7 +57,6 @@ def _first_boot_unit(folder: Path) -> list[str]:
     local = folder / unit.name
     local.write_text(unit.content())
     local.chmod(0o644)
-    chosen = ["--upload", f"{local}:{unit.path}", "--chmod", f"0644:{unit.path}"]
-    for link in unit.links:
-        chosen += ["--mkdir", str(Path(link).parent), "--link", f"{unit.path}:{link}"]
-    return chosen
+    chosen = [word for link in unit.links for word in ("--mkdir", str(Path(link).parent))]
+    chosen += ["--upload", f"{local}:{unit.path}", "--chmod", f"0644:{unit.path}"]
+    return chosen + [word for link in unit.links for word in ("--link", f"{unit.path}:{link}")]

@@ -54,7 +54,8 @@ def test_first_boot_unit_is_uploaded_and_enabled(tmp_path: Path) -> None:
     chosen = options(inspection(), "localhost", tmp_path)
     name = "vmseal-ssh-hostkeys.service"
     folder = "/etc/systemd/system"
-    assert f"{tmp_path / name}:{folder}/{name}" in chosen
+    upload = chosen.index(f"{tmp_path / name}:{folder}/{name}")
+    assert chosen.index(f"{folder}/multi-user.target.wants") < upload  # which makes the folder of the unit as well
     assert f"0644:{folder}/{name}" in chosen
     assert f"{folder}/{name}:{folder}/multi-user.target.wants/{name}" in chosen
     assert "ExecStart=/usr/bin/ssh-keygen -A\n" in (tmp_path / name).read_text()
