@@ -161,7 +161,8 @@ class VirtJobCallback(HostJobCallback):
 
     async def _vanished(self, host: HostConnection) -> Outcome | None:
         return self._abort or Outcome.failed(
-            f"Host {host.name} does not know the seal any more: the agent there was restarted while it sealed"
+            f"Host {host.name} does not know the seal: the agent there was restarted while it sealed, "
+            "or the engine just when it asked for it"
         )
 
     async def _host_down(self, host: HostConnection) -> Outcome | None:

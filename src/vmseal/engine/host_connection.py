@@ -6,11 +6,21 @@ import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
 
+from vmseal.engine.host_replies import (
+    DomainStats,
+    ImageFile,
+    JobDetail,
+    JobReply,
+    TaskReply,
+    VolumeInfo,
+    mapping,
+    parsed,
+    unwrapped,
+)
 from vmseal.model.entities import HostStatus
 from vmseal.model.errors import (
     DomainInaccessible,
@@ -21,14 +31,13 @@ from vmseal.model.errors import (
     VolumeAlreadyExists,
     VolumeDoesNotExist,
 )
-from vmseal.model.job import JobError, JobInfo, JobStatus, JobType
+from vmseal.model.job import JobInfo, JobType
 from vmseal.model.volume import (
     BLANK_UUID,
     Allocation,
     Legality,
     VolumeAddress,
     VolumeFormat,
-    VolumeType,
     VolumeUpdate,
 )
 from vmseal.rpc import verb
@@ -39,6 +48,7 @@ log = structlog.get_logger(__name__)
 TASK_INTERVAL = 0.2  # seconds between two looks at an SPM task; most take less
 TASK_LIMIT = 600.0  # seconds; creating and deleting files takes no longer even on slow disks
 INSPECTION_LIMIT = 600.0  # seconds: qemu-img check reads all of an image's metadata
+PING_LIMIT = 15.0  # seconds; a host that does not answer so simple a question for so long is not up
 ALLOCATIONS = {Allocation.PREALLOCATED: 1, Allocation.SPARSE: 2}
 FORMATS = {VolumeFormat.COW: 4, VolumeFormat.RAW: 5}
 
@@ -71,70 +81,6 @@ class StorageLocation:
     domain: str
     domain_name: str
     path: str
-
-
-class _Reply(BaseModel):
-    """Base of what hosts answer: what is not known is ignored, numbers may come as strings."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class VolumeInfo(_Reply):
-    """What ``Volume.getInfo`` says. Sizes in bytes."""
-
-    voltype: VolumeType
-    legality: Legality
-    generation: int
-    capacity: int
-    truesize: int
-    status: str = "OK"
-
-
-class JobDetail(_Reply):
-    """What ``Vmseal.getJobDetails`` says of one job."""
-
-    operation: str = ""
-    progress: float | None = None
-    log: str | None = None
-
-
-class ImageFile(_Reply):
-    """What ``Vmseal.inspectImage`` says of an image file; format "cow" or "raw", sizes in bytes."""
-
-    path: str
-    format: str
-    virtual_size: int
-    actual_size: int = 0
-
-
-class DomainStats(_Reply):
-    """What ``StorageDomain.getStats`` says; bytes."""
-
-    disktotal: int
-    diskfree: int
-
-
-class _JobErrorReply(_Reply):
-    code: int
-    message: str
-
-
-class _JobReply(_Reply):
-    id: str
-    status: JobStatus
-    job_type: JobType
-    description: str = ""
-    progress: float | None = None
-    error: _JobErrorReply | None = None
-
-
-class _TaskReply(_Reply):
-    taskState: str  # noqa: N815  VDSM's key
-    code: int
-    message: str = ""
-
-
-T = TypeVar("T", bound=_Reply)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,25 +133,15 @@ class HostConnection:
     async def jobs(self, job_type: JobType | None, ids: Sequence[str]) -> dict[str, JobInfo]:
         """Return those of the jobs that the host knows."""
         reply = await self.call("Host.getJobs", verb.GetJobs(job_type=job_type, job_ids=list(ids)))
-        found = _mapping(reply, _JobReply, "Host.getJobs")
-        return {
-            key: JobInfo(
-                id=job.id,
-                type=job.job_type,
-                status=job.status,
-                description=job.description,
-                progress=job.progress,
-                error=JobError(job.error.code, job.error.message) if job.error else None,
-            )
-            for key, job in found.items()
-        }
+        found = mapping(reply, JobReply, "Host.getJobs")
+        return {key: job.info for key, job in found.items()}
 
     async def job_detail(self, job_id: str) -> JobDetail:
         """Return what runs now in a job; nothing where the host has no extensions or does not know the job."""
         if not self.has_extensions:
             return JobDetail()
         reply = await self.call("Vmseal.getJobDetails", verb.JobIds(job_ids=[job_id]))
-        return _mapping(reply, JobDetail, "Vmseal.getJobDetails").get(job_id, JobDetail())
+        return mapping(reply, JobDetail, "Vmseal.getJobDetails").get(job_id, JobDetail())
 
     async def abort_job(self, job_id: str) -> None:
         """Ask the host to abort a job; it may run a while longer."""
@@ -228,7 +164,7 @@ class HostConnection:
             if error.code == VolumeDoesNotExist.code:
                 return None
             raise
-        return _parsed(reply, VolumeInfo, "Volume.getInfo")
+        return parsed(reply, VolumeInfo, "Volume.getInfo")
 
     async def create_volume(self, new: NewVolume) -> None:
         """Create a volume and wait until it is there; one of that id that is there already is taken for it."""
@@ -294,7 +230,7 @@ class HostConnection:
         """Return what an image file outside the domain is; raises when it cannot be imported."""
         parameters = verb.InspectImage.model_validate({"path": path, "format": image_format})
         reply = await self.call("Vmseal.inspectImage", parameters, timeout=INSPECTION_LIMIT)
-        return _parsed(reply, ImageFile, "Vmseal.inspectImage")
+        return parsed(reply, ImageFile, "Vmseal.inspectImage")
 
     def _volume(self, address: VolumeAddress) -> verb.VolumeParameters:
         return verb.VolumeParameters(
@@ -317,7 +253,7 @@ class HostConnection:
         async with asyncio.timeout(TASK_LIMIT):
             while True:
                 reply = await self.call("Task.getStatus", verb.TaskParameters(task=task_id))
-                task = _parsed(_unwrapped(reply), _TaskReply, "Task.getStatus")
+                task = parsed(unwrapped(reply), TaskReply, "Task.getStatus")
                 if task.taskState == "finished":
                     break
                 await asyncio.sleep(TASK_INTERVAL)
@@ -332,7 +268,7 @@ class HostConnection:
     async def clear_finished_tasks(self) -> None:
         """Clear tasks that an earlier process of the engine left behind."""
         reply = await self.call("Host.getAllTasksStatuses")
-        for task_id, task in _mapping(_unwrapped(reply, "allTasksStatus"), _TaskReply, "tasks").items():
+        for task_id, task in mapping(unwrapped(reply, "allTasksStatus"), TaskReply, "tasks").items():
             if task.taskState == "finished":
                 await self.call("Task.clear", verb.TaskParameters(task=task_id))
 
@@ -353,13 +289,13 @@ class HostConnection:
 
     async def is_prepared(self) -> bool:
         """Return whether the host is still connected to the pool; a restarted agent is not."""
-        pools = await self.call("Host.getConnectedStoragePools")
+        pools = await self.call("Host.getConnectedStoragePools", timeout=PING_LIMIT)
         return isinstance(pools, list) and self.storage.pool in pools
 
     async def domain_stats(self) -> DomainStats:
         """Return the size and the free space of the storage domain."""
         reply = await self.call("StorageDomain.getStats", verb.DomainParameters(domain=self.storage.domain))
-        return _parsed(reply, DomainStats, "StorageDomain.getStats")
+        return parsed(reply, DomainStats, "StorageDomain.getStats")
 
     async def _connect_storage(self) -> None:
         connection = verb.ServerConnection(id=self.storage.domain, connection=self.storage.path)
@@ -415,21 +351,3 @@ class HostConnection:
             return
         task = await self.call("StoragePool.spmStart", of_pool)
         await self.wait_task(str(task), "StoragePool.spmStart")
-
-
-def _unwrapped(reply: object, key: str = "taskStatus") -> object:
-    """Return what is under ``key``: hosts differ in whether they wrap these two answers."""
-    return reply[key] if isinstance(reply, dict) and key in reply else reply
-
-
-def _parsed(reply: object, model: type[T], what: str) -> T:
-    try:
-        return model.model_validate(reply)
-    except ValidationError as error:
-        raise InternalError(f"{what} was answered with something else than expected: {error}") from error
-
-
-def _mapping(reply: object, model: type[T], what: str) -> dict[str, T]:
-    if not isinstance(reply, dict):
-        raise InternalError(f"{what} was answered with {type(reply).__name__}, not with an object")
-    return {str(key): _parsed(value, model, what) for key, value in reply.items()}

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from vmseal.engine.database import Database
 from vmseal.engine.events import EventCode, Subject, record
-from vmseal.engine.host_connection import DomainStats, HostConnection
+from vmseal.engine.host_connection import HostConnection
+from vmseal.engine.host_replies import DomainStats
 from vmseal.engine.tables import Host, StorageDomain
 from vmseal.model.entities import DomainStatus, HostStatus
 from vmseal.model.errors import VerbError
@@ -71,9 +71,8 @@ class Hosts:
         while True:
             try:
                 await self._look(host)
-            except SQLAlchemyError:
-                # What is known about the host is still true; the next look writes it down.
-                log.exception("host state not stored", host=host.name)
+            except Exception:
+                log.exception("host not looked at", host=host.name)
             await asyncio.sleep(self._interval)
 
     async def _look(self, host: HostConnection) -> None:

@@ -7,7 +7,6 @@ import datetime as dt
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
 from vmseal.engine.database import Database
 from vmseal.engine.durable import Durable
@@ -41,6 +40,6 @@ async def keep_clean(database: Database, durable: Durable, settings: EngineSetti
         try:
             jobs = await asyncio.to_thread(clean, database, settings, now())
             await durable.forget(jobs)
-        except SQLAlchemyError:
+        except Exception:
             log.exception("housekeeping failed and is tried again")
         await asyncio.sleep(INTERVAL)

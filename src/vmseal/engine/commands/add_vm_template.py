@@ -26,6 +26,7 @@ from vmseal.engine.commands.command import CreatingCommand, Phase, Results
 from vmseal.engine.commands.copy_image import COPIED_GENERATION, copy_image, volume_source
 from vmseal.engine.commands.plan import DiskPlan, ImagePlan, Plan
 from vmseal.engine.commands.seal_vm_template import seal_vm_template
+from vmseal.engine.commands.template_rows import delete_template
 from vmseal.engine.commands.update_volume import update_volume
 from vmseal.engine.commands.work import Services
 from vmseal.engine.durable import Run
@@ -154,7 +155,7 @@ class AddVmTemplate(CreatingCommand):
         images = [disk.image for disk in self.plan.disks]
         session.execute(sa.delete(DiskAttachment).where(DiskAttachment.disk_id.in_(images)))
         session.execute(sa.delete(Disk).where(Disk.id.in_(images)))
-        session.execute(sa.delete(Template).where(Template.id == self.plan.template_id))
+        delete_template(session, self.plan.template_id)
         self._unlock(session)
         status = TaskStatus.ABORTED if outcome.cancelled else TaskStatus.FAILED
         close_job(session, self.run.id, status, reason=outcome.reason)

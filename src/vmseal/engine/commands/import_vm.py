@@ -19,7 +19,8 @@ from vmseal.engine.commands.plan import DiskPlan
 from vmseal.engine.commands.work import Part, Services, StepRecord
 from vmseal.engine.durable import Run
 from vmseal.engine.events import EventCode, Subject, record
-from vmseal.engine.host_connection import HostConnection, ImageFile
+from vmseal.engine.host_connection import HostConnection
+from vmseal.engine.host_replies import ImageFile
 from vmseal.engine.jobs import NewJob, open_job
 from vmseal.engine.locks import LockKind, Wanted
 from vmseal.engine.outcome import Outcome

@@ -12,6 +12,7 @@ from vmseal.engine import locks
 from vmseal.engine.commands.command import Command
 from vmseal.engine.commands.plan import ImagePlan, Plan
 from vmseal.engine.commands.remove_image import remove_images
+from vmseal.engine.commands.template_rows import delete_template
 from vmseal.engine.commands.work import Services
 from vmseal.engine.durable import Run
 from vmseal.engine.events import EventCode, Subject, record
@@ -113,14 +114,8 @@ class RemoveVmTemplate(Remove):
     failure = EventCode.USER_FAILED_REMOVE_VM_TEMPLATE
 
     def delete_row(self, session: Session) -> None:
-        """Delete the template; of the versions of a base template the oldest becomes the base."""
-        template_id = self.plan.entity_id
-        session.execute(sa.delete(Template).where(Template.id == template_id))
-        versions = sa.select(Template.id).where(Template.base_template_id == template_id)
-        oldest = session.scalars(versions.order_by(Template.version_number).limit(1)).first()
-        if oldest is not None:
-            of_old_base = sa.update(Template).where(Template.base_template_id == template_id)
-            session.execute(of_old_base.values(base_template_id=oldest))
+        """Delete the template."""
+        delete_template(session, self.plan.entity_id)
 
     def keep_row(self, session: Session) -> None:
         """Show the template as illegal."""

@@ -12,6 +12,7 @@ from tests.fakes.engine import CALLER, EngineOnFake, engine_on_fake
 
 from vmseal.engine.requests import AddVmRequest, Named, Refusal, TemplateChanges
 from vmseal.engine.tables import BLANK_TEMPLATE, Template
+from vmseal.model.errors import GeneralError
 
 Scenario = Callable[[EngineOnFake], Awaitable[None]]
 
@@ -103,5 +104,25 @@ def test_a_template_is_edited_and_a_new_name_goes_to_all_versions(tmp_path: Path
         for name in ("other", "Blank", "a b"):
             with pytest.raises(Refusal):
                 engine.commands.update_vm_template(base, TemplateChanges(name=name), CALLER)
+
+    run(tmp_path, scenario)
+
+
+def test_a_version_that_fails_after_it_became_the_base_leaves_the_others_a_base(tmp_path: Path) -> None:
+    async def scenario(engine: EngineOnFake) -> None:
+        engine.add_vm()
+        engine.add_vm("second")
+        base = await make(engine, "base")
+        gate = engine.host.hold("seal_vm")
+        engine.host.behaviour.job_errors["seal_vm"] = GeneralError("no operating system")
+        failing = await engine.add_template(base_template_id=base, seal=True)
+        good = await make(engine, "", base_template_id=base, vm="second")
+        removed = await asyncio.to_thread(engine.commands.remove_vm_template, base, CALLER)
+        await engine.ended(removed.job_id)
+        gate.set()
+        assert (await engine.ended(failing.job_id)).status == "failed"
+        template = engine.template(good)
+        assert template is not None
+        assert template.base_template_id == good
 
     run(tmp_path, scenario)
