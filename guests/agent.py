@@ -12,11 +12,16 @@ from vmseal.model.errors import VmsealError
 
 SYNC_TIMEOUT = 2.0  # seconds until another greeting is sent
 STATUS_POLL = 0.1  # seconds between two looks at a command in the guest
+CLOSED = "the connection to the guest agent was closed"
 REPLY_LIMIT = 32 * 1024 * 1024  # bytes; outputs come in one line
 
 
 class GuestError(VmsealError):
     """The guest did not do what it was asked to."""
+
+
+class ConnectionClosedError(GuestError):
+    """QEMU has closed the connection: it is ending."""
 
 
 class GuestAgent:
@@ -74,12 +79,18 @@ class GuestAgent:
 
     async def _send(self, name: str, arguments: dict[str, object]) -> None:
         self._writer.write(json.dumps({"execute": name, "arguments": arguments}).encode() + b"\n")
-        await self._writer.drain()
+        try:
+            await self._writer.drain()
+        except ConnectionError as error:
+            raise ConnectionClosedError(CLOSED) from error
 
     async def _receive(self) -> dict[str, object]:
-        line = await self._reader.readline()
+        try:
+            line = await self._reader.readline()
+        except ConnectionError as error:
+            raise ConnectionClosedError(CLOSED) from error
         if not line:
-            raise GuestError("the connection to the guest agent was closed")
+            raise ConnectionClosedError(CLOSED)
         return cast("dict[str, object]", json.loads(line))
 
 

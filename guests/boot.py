@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from guests.agent import REPLY_LIMIT, GuestAgent, GuestError
+from guests.agent import REPLY_LIMIT, ConnectionClosedError, GuestAgent, GuestError
 from guests.programs import run
 from vmseal import process
 from vmseal.model.volume import VolumeFormat
@@ -24,6 +24,7 @@ from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.sealer import Disk
 
 BOOT_DEADLINE = 600.0  # seconds; an emulated guest takes 20 alone on an idle machine, and 150 on a busy one
+END_DEADLINE = 10.0  # seconds from the moment QEMU closes its sockets until it has ended
 SHUTDOWN_DEADLINE = 120.0  # seconds; it takes 4
 DUID_OFFSET = 10  # hexadecimal digits before the DUID in a client identifier: type 255 and the interface's IAID
 CONSOLE_LINES = 15  # of the console that an error quotes
@@ -194,7 +195,11 @@ async def _await_agent(
 
     async def answering() -> Guest:
         agent = GuestAgent(*await streams)
-        await agent.synchronize()
+        try:
+            await agent.synchronize()
+        except ConnectionClosedError:
+            await asyncio.wait({running}, timeout=END_DEADLINE)  # how it ended says more
+            raise
         return Guest(agent, running, console)
 
     waiting = asyncio.create_task(answering())
@@ -207,6 +212,8 @@ async def _await_agent(
         return waiting.result()
     finally:
         waiting.cancel()
+        await asyncio.wait({waiting})  # its own error, if it has one, is the lesser one
+        _ = waiting.cancelled() or waiting.exception()
 
 
 def _end_of(console: Path) -> str:

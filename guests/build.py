@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from guests.disks import key as disk_key
 from guests.disks import make_disks
 from guests.programs import run
 from guests.recipes import RECIPES, Recipe
+from vmseal.model.errors import VmsealError
 from vmseal.model.volume import VolumeFormat
 from vmseal.sealers.accelerator import Accelerators
 from vmseal.sealers.sealer import Disk
@@ -134,11 +137,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m guests.build", description=main.__doc__)
     parser.add_argument("recipe", nargs="*", choices=[*RECIPES, []], help=", ".join(RECIPES))
     parser.add_argument("--raw", action="store_true", help="raw images instead of qcow2")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="where built guests are kept (%(default)s)")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
-    for name in options.recipe or RECIPES:
-        images = build(RECIPES[name], disk_format=VolumeFormat.RAW if options.raw else VolumeFormat.COW)
-        print(*images, sep="\n")  # noqa: T201  a command
+    disk_format = VolumeFormat.RAW if options.raw else VolumeFormat.COW
+    recipes = [RECIPES[name] for name in options.recipe or RECIPES]
+    try:
+        asyncio.run(_build_all(recipes, options.cache, disk_format))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        sys.exit("stopped; nothing runs any more")
+    except VmsealError as error:
+        sys.exit(str(error))
+
+
+async def _build_all(recipes: Sequence[Recipe], cache: Path, disk_format: VolumeFormat) -> None:
+    task = asyncio.current_task()
+    assert task  # noqa: S101  this is a coroutine
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)  # as Ctrl-C: nothing is left running
+    for recipe in recipes:
+        images = await build_guest(recipe, cache, disk_format=disk_format)
+        print(*images, sep="\n", flush=True)  # noqa: T201  a command
 
 
 if __name__ == "__main__":
