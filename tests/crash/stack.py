@@ -283,6 +283,17 @@ class Stack:
         assert found is not None
         return found
 
+    def wait_active(self, client: EngineClient) -> None:
+        """Wait until the engine accepts work: a host that was killed must have come back."""
+
+        def active() -> bool:
+            try:
+                return "active" in {domain.get("status") for domain in client.list("storagedomains")}
+            except Unreachable:
+                return False
+
+        wait_for("the storage domain is active", active, deadline=READY_DEADLINE, poll=0.2)
+
     # ------------------------------------------------------------------------------------------------------ looking
 
     @property

@@ -71,6 +71,7 @@ def of_template(stack: Stack, before: set[str]) -> list[VolumeSeen]:
 def test_killed_at(stack: Stack, moment: str, victim: str) -> None:
     before = {volume.image for volume in stack.volumes()}
     with Watcher(stack), stack.client() as client:
+        stack.wait_active(client)
         vm_id = str(client.list("vms")[0]["id"])
         template, job = stack.request_template(client, f"killed-{victim}", vm_id)
         wait_for(moment, lambda: MOMENTS[moment](stack, of_template(stack, before)), deadline=60, poll=0.002)
@@ -88,6 +89,7 @@ def test_killed_engine_goes_on_where_it_was(stack: Stack) -> None:
     before = {volume.image for volume in stack.volumes()}
     runs = len(stack.entries())
     with Watcher(stack), stack.client() as client:
+        stack.wait_active(client)
         vm_id = str(client.list("vms")[0]["id"])
         template, job = stack.request_template(client, "goes-on", vm_id)
         wait_for("the seal runs", lambda: len(stack.entries()) > runs, deadline=60, poll=0.01)
@@ -102,6 +104,7 @@ def test_killed_engine_goes_on_where_it_was(stack: Stack) -> None:
 def test_unsealed_template_survives_too(stack: Stack, tmp_path: Path) -> None:
     """Without a seal there is nothing to lose: an engine that dies finishes the template."""
     with stack.client() as client:
+        stack.wait_active(client)
         vm_id = str(client.list("vms")[0]["id"])
         before = {volume.image for volume in stack.volumes()}
         template, job = stack.request_template(client, "unsealed", vm_id, seal=False)

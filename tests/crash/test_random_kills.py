@@ -55,6 +55,7 @@ class Rounds:
     def _round(self, number: int, vms: list[str], *, kills: int) -> None:
         stack = self._stack
         with stack.client() as client:
+            stack.wait_active(client)
             asked = [stack.request_template(client, f"t{number}-{i}", vm) for i, vm in enumerate(vms)]
             for _ in range(kills):
                 time.sleep(self._random.uniform(0, self._length / kills))  # the random moment is the test
