@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime as dt
 import fcntl
 import os
 import signal
@@ -155,7 +156,11 @@ def _app(commands: EngineCommands, database: Database, *, password: AdminPasswor
         commands,
         database,
         accounts=Accounts({ADMIN: Accounts.hash(password.value)}),
-        settings=ApiSettings(ca=settings.tls_ca, certificate=settings.tls_certificate),
+        settings=ApiSettings(
+            ca=settings.tls_ca,
+            certificate=settings.tls_certificate,
+            idle_time=dt.timedelta(seconds=settings.session_timeout),
+        ),
     )
 
 
