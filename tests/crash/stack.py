@@ -298,8 +298,10 @@ class Stack:
 
     @property
     def images(self) -> Path:
-        """The folder of all images."""
-        return next((self.state / "domain").glob("*/images"))
+        """The folder of all images; FileNotFoundError while there is no storage domain yet."""
+        for found in (self.state / "domain").glob("*/images"):
+            return found
+        raise FileNotFoundError(f"no storage domain in {self.state}")
 
     def volumes(self) -> list[VolumeSeen]:
         """Return all volumes whose metadata can be read now."""
