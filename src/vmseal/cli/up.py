@@ -190,7 +190,6 @@ class Up:
             print(json.dumps(asdict(self._state())), flush=True)  # noqa: T201  the program's output
             return
         lines = {
-            "web": self.url,
             "API": f"{self.url}/ovirt-engine/api",
             "user": "admin@internal",
             "password": f"in {password_path(self._settings.state)}",
