@@ -79,13 +79,10 @@ async def build_guest(
     """Do what :func:`build` does, from a coroutine."""
     accelerators = Accelerators(cache)
 
-    async def make_tree(folder: Path) -> None:
-        await tree.make_image(folder)
-
     async def make(folder: Path) -> None:
-        base = await cached(cache, f"tree-{tree.key()}", make_tree)
+        base = await cached(cache, f"tree-{tree.key()}", tree.make)
         accelerator = await accelerators.best()
-        made = await make_disks(recipe, base / tree.IMAGE, folder, accelerator)
+        made = await make_disks(recipe, base / tree.TAR, folder, accelerator)
         identity = await _use(as_disks(made), Machine(accelerator=accelerator))
         for raw in made:
             await _convert(raw, folder / raw.with_suffix(".qcow2").name, "qcow2")

@@ -1,111 +1,92 @@
-"""Partitions, file systems and boot loader of a guest, made without touching the host's kernel.
+"""The disks of a guest, made without touching the host's kernel.
 
-The partition table and an ext4 root file system are written as plain bytes, because copying files through an emulated
-VM takes half a minute; everything else happens inside libguestfs's appliance.
+A file system of type ext4 is written natively with all its files, because an emulated VM needs half a minute to copy
+them; partition table and boot loader are plain bytes. Only what needs a kernel, XFS and LVM, is made in libguestfs's
+appliance.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import secrets
-import struct
+import shlex
+import uuid
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from pathlib import Path
 
+from guests import sparse
 from guests.cache import key_of
 from guests.programs import run
-from guests.recipes import DiskLayout, FileSystem, LogicalVolume, Mount, Recipe, Swap, VolumeGroup
+from guests.recipes import ROOT_SIZE, FileSystem, LogicalVolume, Mount, Recipe, Swap, VolumeGroup
+from guests.tree import BOOT_LOADER
 from vmseal.sealers.accelerator import Accelerator
 
-MIB = 1024 * 1024
-SECTOR = 512  # bytes
-ALIGNMENT = 1  # MiB before the first partition; GRUB's core image lives there
-REVISION = 1  # to be raised when disks come out different for a reason that is in none of the commands
-TYPES = {Mount: 0x83, Swap: 0x82, VolumeGroup: 0x8E}  # of partitions
+REVISION = 2  # to be raised when disks come out different for a reason that is in none of the texts below
 
-# Runs inside the guest's tree. Devices are found by what they hold, for the appliance's kernel numbers disks in the
-# order it happens to find them. The menu is written by hand: update-grub takes 20 seconds in an emulated VM.
-FINISH = """
-set -eu
-echo {hostname} > /etc/hostname
-printf '127.0.0.1 localhost\\n127.0.1.1 {hostname}\\n' > /etc/hosts
-device() {{ findmnt -n -o SOURCE "$1"; }}
-uuid() {{ blkid -p -s UUID -o value "$1"; }}
-source() {{ case $(device "$1") in /dev/mapper/*) device "$1";; *) echo "UUID=$(uuid "$(device "$1")")";; esac; }}
-{{
-{fstab}
-}} > /etc/fstab
-sed -i 's/^GRUB_CMDLINE_LINUX=.*/GRUB_CMDLINE_LINUX="console=ttyS0"/; s/^GRUB_TIMEOUT=.*/GRUB_TIMEOUT=0/' \\
-    /etc/default/grub
-root=$(device /)
-grub-install --no-floppy "${{root%1}}"
-cat > /boot/grub/grub.cfg <<END
+GRUB_MENU = """\
 set timeout=0
 menuentry 'Debian GNU/Linux' {{
-    search --no-floppy --fs-uuid --set=root $(uuid $root)
-    linux /vmlinuz root=UUID=$(uuid $root) ro console=ttyS0 quiet
+    linux /vmlinuz root={root} ro console=ttyS0 quiet
     initrd /initrd.img
 }}
-END
-ssh-keygen -q -A
 """
+
+# Makes the root file system. /dev/null has to exist for ssh-keygen, and there are no device files in the tree.
+FILL = """
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+tar -C "$folder" --numeric-owner --xattrs --xattrs-include='*' -xf {tar}
+cp -r --no-preserve=ownership {files}/. "$folder/"
+: > "$folder/dev/null"
+chroot "$folder" ssh-keygen -q -A
+rm "$folder/dev/null"
+/sbin/mke2fs -q -t ext4 -m 1 -U {uuid} -d "$folder" {image} {size}M
+"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A partition or logical volume: what it holds, its name in the appliance, and how the guest's fstab calls it."""
+
+    content: Mount | Swap | VolumeGroup
+    device: str
+    source: str
+    uuid: str
+    disk: int
+    start: int  # MiB from the beginning of the disk; 0 for a logical volume
+    size: int  # MiB
 
 
 def key(recipe: Recipe) -> str:
     """Return the key of a recipe's disks in the cache: the recipe and everything that is done with it."""
     names = [Path(str(number)) for number in range(len(recipe.disks))]
-    script = list(_script(recipe, image=Path("image"), disks=names, finish=Path("finish")))
-    return key_of(REVISION, recipe, script, list(_fstab(recipe)), FINISH)
+    script = list(_script(recipe, image=Path("image"), disks=names))
+    return key_of(REVISION, recipe, script, _files(recipe), FILL)
 
 
-async def make_disks(recipe: Recipe, image: Path, folder: Path, accelerator: Accelerator) -> list[Path]:
-    """Make the disks of ``recipe`` in ``folder`` (disk0.raw, disk1.raw, ...) from the tree in ``image``."""
+async def make_disks(recipe: Recipe, tar: Path, folder: Path, accelerator: Accelerator) -> list[Path]:
+    """Make the disks of ``recipe`` in ``folder`` (disk0.raw, disk1.raw, ...) from the tree in ``tar``."""
+    log = folder / "build.log"
+    image = folder / "root.ext4"
+    await run(await _fill(recipe, tar, image), log=log)
     disks = [folder / f"disk{number}.raw" for number in range(len(recipe.disks))]
     for disk, layout in zip(disks, recipe.disks, strict=True):
-        write_table(disk, layout)
-    if _root(recipe).file_system is FileSystem.EXT4:
-        copy_sparse(image, disks[0], offset=ALIGNMENT * MIB)
-    finish = folder / "finish.sh"
-    finish.write_text(FINISH.format(hostname=recipe.hostname, fstab="\n".join(_fstab(recipe))))
-    script = folder / "disks.guestfish"
-    script.write_text("\n".join(_script(recipe, image=image, disks=disks, finish=finish)) + "\n")
-    environment = appliance_environment(folder, accelerator)
-    await run(["guestfish", "-f", str(script)], log=folder / "build.log", env=environment)
-    finish.unlink()
-    script.unlink()
+        sparse.write_table(disk, layout, signature=_uuid(recipe, disk.name).bytes[:4])
+    await run(["tar", "-C", str(folder), "-xf", str(tar), *BOOT_LOADER], log=log)
+    sparse.write_boot_loader(disks[0], *(folder / part for part in BOOT_LOADER))
+    for place in _places(recipe):
+        if command := _native(place, target := folder / "part.img"):
+            await run(command, log=log)
+            sparse.copy(target, disks[place.disk], offset=place.start)
+            target.unlink()
+    if _root(recipe).content == Mount(FileSystem.EXT4, "/"):
+        sparse.copy(image, disks[0], offset=sparse.ALIGNMENT)
+    if commands := list(_script(recipe, image=image, disks=disks)):
+        script = folder / "disks.guestfish"
+        script.write_text("\n".join(commands) + "\n")
+        await run(["guestfish", "-f", str(script)], log=log, env=appliance_environment(folder, accelerator))
+    image.unlink()
     return disks
-
-
-def write_table(disk: Path, layout: DiskLayout) -> None:
-    """Create the sparse raw image ``disk`` with a DOS partition table."""
-    boundaries = [ALIGNMENT]
-    for partition in layout.partitions:
-        boundaries.append(boundaries[-1] + partition.size if partition.size else layout.size)
-    entries = b""
-    for partition, (start, end) in zip(layout.partitions, pairwise(boundaries), strict=True):
-        active = 0x00 if entries else 0x80
-        # The two fields for cylinder, head and sector hold what says "use the sector numbers".
-        fields = (active, b"\xfe\xff\xff", TYPES[type(partition.content)], b"\xfe\xff\xff")
-        entries += struct.pack("<B3sB3sII", *fields, start * MIB // SECTOR, (end - start) * MIB // SECTOR)
-    with disk.open("wb") as file:
-        file.truncate(layout.size * MIB)
-        file.seek(440)  # where the boot code ends and the disk's signature begins
-        file.write(secrets.token_bytes(4) + bytes(2) + entries.ljust(64, b"\0") + b"\x55\xaa")
-
-
-def copy_sparse(source: Path, target: Path, *, offset: int) -> None:
-    """Copy the data of ``source``, without its holes, into ``target`` from ``offset`` (bytes) on."""
-    with source.open("rb") as reader, target.open("r+b") as writer:
-        size = os.fstat(reader.fileno()).st_size
-        position = 0
-        while (position := _next_data(reader.fileno(), position)) < size:
-            end = os.lseek(reader.fileno(), position, os.SEEK_HOLE)
-            while position < end:
-                chunk = os.pread(reader.fileno(), min(end - position, 4 * MIB), position)
-                os.pwrite(writer.fileno(), chunk, offset + position)
-                position += len(chunk)
 
 
 def appliance_environment(folder: Path, accelerator: Accelerator) -> dict[str, str]:
@@ -116,61 +97,99 @@ def appliance_environment(folder: Path, accelerator: Accelerator) -> dict[str, s
     return environment
 
 
-def _next_data(descriptor: int, position: int) -> int:
-    """Return where data begins at or after ``position``; the file's size if there is none."""
-    try:
-        return os.lseek(descriptor, position, os.SEEK_DATA)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        return os.fstat(descriptor).st_size
+# ------------------------------------------------------------------------------------------------------ made natively
 
 
-def _script(recipe: Recipe, *, image: Path, disks: Sequence[Path], finish: Path) -> Iterator[str]:
-    """Yield guestfish's commands."""
+async def _fill(recipe: Recipe, tar: Path, image: Path) -> list[str]:
+    """Return the command that makes an ext4 file system with the whole tree of the guest."""
+    files = image.parent / "files"
+    for name, text in _files(recipe).items():
+        path = files / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    words = {"tar": str(tar), "files": str(files), "image": str(image), "uuid": _root(recipe).uuid}
+    script = FILL.format(**{name: shlex.quote(word) for name, word in words.items()}, size=ROOT_SIZE - 1)
+    as_root = [] if os.geteuid() == 0 else ["unshare", "--map-auto", "--map-root-user"]
+    return [*as_root, "sh", "-euc", script]
+
+
+def _files(recipe: Recipe) -> dict[str, str]:
+    """Return the files that are different from guest to guest."""
+    lines = []
+    for place in _places(recipe):
+        match place.content:
+            case Mount(file_system, directory):
+                order = 1 if directory == "/" else 2
+                lines.append(f"{place.source} {directory} {file_system} defaults 0 {order}\n")
+            case Swap():
+                lines.append(f"{place.source} none swap sw 0 0\n")
+            case VolumeGroup():
+                pass
+    return {
+        "etc/hostname": f"{recipe.hostname}\n",
+        "etc/hosts": f"127.0.0.1 localhost\n127.0.1.1 {recipe.hostname}\n",
+        "etc/fstab": "".join(lines),
+        "boot/grub/grub.cfg": GRUB_MENU.format(root=_root(recipe).source),
+    }
+
+
+def _native(place: Place, target: Path) -> list[str] | None:
+    """Return the command that makes what ``place`` holds as the file ``target``; None if it is made elsewhere."""
+    if place.start == 0:  # a logical volume
+        return None
+    match place.content:
+        case Mount(FileSystem.EXT4, directory) if directory != "/":
+            return ["/sbin/mke2fs", "-q", "-t", "ext4", "-U", place.uuid, str(target), f"{place.size}M"]
+        case Swap():
+            script = f"truncate -s {place.size}M {shlex.quote(str(target))}; "
+            return ["sh", "-euc", f"{script} /sbin/mkswap -q -U {place.uuid} {shlex.quote(str(target))}"]
+        case _:
+            return None
+
+
+# ---------------------------------------------------------------------------------------------- made in the appliance
+
+
+def _script(recipe: Recipe, *, image: Path, disks: Sequence[Path]) -> Iterator[str]:
+    """Yield guestfish's commands; none if no kernel is needed."""
+    root, *others = (place for place in _places(recipe) if isinstance(place.content, Mount))
+    groups = [place for place in _places(recipe) if isinstance(place.content, VolumeGroup)]
+    copied = root.content != Mount(FileSystem.EXT4, "/")
+    if not groups and not copied:
+        return
     for disk in disks:
         yield f"add {disk} format:raw cachemode:unsafe"  # a half-made disk is thrown away anyway
-    has_content = _root(recipe).file_system is FileSystem.EXT4
-    if not has_content:
-        yield f"add {image} format:raw readonly:true"
+    yield f"add {image} format:raw readonly:true"
     yield "run"
-    for device, content in _contents(recipe):
-        yield from _make(device, content)
-    yield from _adopt_root() if has_content else _copy_root(_device(len(disks)))
-    for device, mount in _mounts(recipe)[1:]:
-        yield from _move(device, mount)
-    yield f"upload {finish} /finish.sh"
-    yield 'command "/bin/sh /finish.sh"'
-    yield "rm /finish.sh"
+    for place in groups:
+        yield from _make_group(place)
+    if copied:
+        yield from _copy_root(root, f"/dev/sd{'abcdefgh'[len(disks)]}")
+    else:
+        yield f"mount {root.device} /"
+    for place in others:
+        if place.start == 0:
+            yield from _move(place)
     yield "umount-all"
 
 
-def _make(device: str, content: Mount | Swap | VolumeGroup) -> Iterator[str]:
-    """Yield the commands that make what ``device`` holds; volumes of a group follow as contents of their own."""
-    match content:
-        case Swap():
-            yield f"mkswap {device}"
-        case VolumeGroup(name, volumes):
-            yield f"pvcreate {device}"
-            yield f"vgcreate {name} {device}"
-            for volume in volumes:
-                yield f"lvcreate {volume.name} {name} {volume.size}"
-        case Mount(FileSystem.EXT4, "/"):
-            pass  # comes with its content
-        case Mount(file_system, _):
-            yield f"mkfs {file_system} {device}"
+def _make_group(place: Place) -> Iterator[str]:
+    assert isinstance(place.content, VolumeGroup)  # noqa: S101  the caller chose
+    yield f"pvcreate {place.device}"
+    yield f"vgcreate {place.content.name} {place.device}"
+    for volume in place.content.volumes:
+        yield f"lvcreate {volume.name} {place.content.name} {volume.size}"
+        if isinstance(volume.content, Mount):
+            yield f"mkfs {volume.content.file_system} /dev/{place.content.name}/{volume.name}"
+        else:
+            yield f"mkswap /dev/{place.content.name}/{volume.name}"
 
 
-def _adopt_root() -> Iterator[str]:
-    """Yield the commands that make the copied root file system one of its own."""
-    yield "e2fsck /dev/sda1 forceall:true"  # else the UUID, which is in all checksums, cannot be changed
-    yield "set-uuid-random /dev/sda1"
-    yield "mount /dev/sda1 /"
-
-
-def _copy_root(source: str) -> Iterator[str]:
-    """Yield the commands that copy the tree, file by file, onto the root file system."""
-    yield "mount /dev/sda1 /"
+def _copy_root(root: Place, source: str) -> Iterator[str]:
+    """Yield the commands that copy the tree, file by file, onto a root file system of another type."""
+    assert isinstance(root.content, Mount)  # noqa: S101  the caller chose
+    yield f"mkfs {root.content.file_system} {root.device} label:{_label(root.content)}"
+    yield f"mount {root.device} /"
     yield "mkdir /source"
     yield f"mount-ro {source} /source"
     yield 'debug sh "cp -ax /sysroot/source/. /sysroot/"'
@@ -178,50 +197,53 @@ def _copy_root(source: str) -> Iterator[str]:
     yield "rmdir /source"
 
 
-def _move(device: str, mount: Mount) -> Iterator[str]:
-    """Yield the commands that mount ``device`` and give it what the tree has in that directory."""
-    here = f"/sysroot{mount.directory}"
+def _move(place: Place) -> Iterator[str]:
+    """Yield the commands that mount a volume and give it what the tree has in that directory."""
+    assert isinstance(place.content, Mount)  # noqa: S101  the caller chose
+    directory = place.content.directory
     yield "mkdir /target"
-    yield f"mount {device} /target"
-    yield f"mkdir-p {mount.directory}"
-    yield f'debug sh "cp -a {here}/. /sysroot/target/"'
-    yield f'debug sh "find {here} -mindepth 1 -delete"'
+    yield f"mount {place.device} /target"
+    yield f'debug sh "cp -a /sysroot{directory}/. /sysroot/target/"'
+    yield f'debug sh "find /sysroot{directory} -mindepth 1 -delete"'
     yield "umount /target"
     yield "rmdir /target"
-    yield f"mount {device} {mount.directory}"
+    yield f"mount {place.device} {directory}"
 
 
-def _fstab(recipe: Recipe) -> Iterator[str]:
-    """Yield shell commands that print fstab as Debian's installer does: volumes by name, all else by UUID."""
-    for _, mount in _mounts(recipe):
-        order = 1 if mount.directory == "/" else 2
-        yield f'echo "$(source {mount.directory}) {mount.directory} {mount.file_system} defaults 0 {order}"'
-    if any(isinstance(content, Swap) for _, content in _contents(recipe)):
-        yield 'echo "UUID=$(blkid -t TYPE=swap -s UUID -o value) none swap sw 0 0"'
+# -------------------------------------------------------------------------------------------------------------- places
 
 
-def _contents(recipe: Recipe) -> Iterator[tuple[str, Mount | Swap | VolumeGroup]]:
-    """Yield each partition and logical volume, under its name in the appliance, with what it holds."""
+def _places(recipe: Recipe) -> Iterator[Place]:
+    """Yield each partition and logical volume, the root file system first."""
     for number, layout in enumerate(recipe.disks):
-        for index, partition in enumerate(layout.partitions, start=1):
-            yield f"{_device(number)}{index}", partition.content
-            if isinstance(partition.content, VolumeGroup):
-                yield from (_volume(partition.content, volume) for volume in partition.content.volumes)
+        spans = sparse.spans(layout)
+        for index, (partition, (start, end)) in enumerate(zip(layout.partitions, spans, strict=True), start=1):
+            content = partition.content
+            device = f"/dev/sd{'abcdefgh'[number]}{index}"
+            identifier = str(_uuid(recipe, device))
+            # XFS gets a label instead, because changing its UUID sets a feature that not every GRUB reads.
+            is_xfs = isinstance(content, Mount) and content.file_system is FileSystem.XFS
+            source = f"LABEL={_label(content)}" if isinstance(content, Mount) and is_xfs else f"UUID={identifier}"
+            yield Place(content, device, source, identifier, number, start, end - start)
+            if isinstance(content, VolumeGroup):
+                for volume in content.volumes:
+                    yield _volume_place(content, volume, number)
 
 
-def _volume(group: VolumeGroup, volume: LogicalVolume) -> tuple[str, Mount | Swap]:
-    return f"/dev/{group.name}/{volume.name}", volume.content
+def _volume_place(group: VolumeGroup, volume: LogicalVolume, disk: int) -> Place:
+    """Return a logical volume; Debian's installer calls it by name in fstab."""
+    device, source = f"/dev/{group.name}/{volume.name}", f"/dev/mapper/{group.name}-{volume.name}"
+    return Place(volume.content, device, source, "", disk, 0, volume.size)
 
 
-def _mounts(recipe: Recipe) -> list[tuple[str, Mount]]:
-    """Return what is mounted, shortest directory first, so the root file system leads."""
-    mounts = [(device, content) for device, content in _contents(recipe) if isinstance(content, Mount)]
-    return sorted(mounts, key=lambda mount: mount[1].directory)
+def _root(recipe: Recipe) -> Place:
+    return next(_places(recipe))
 
 
-def _root(recipe: Recipe) -> Mount:
-    return _mounts(recipe)[0][1]
+def _label(mount: Mount) -> str:
+    return mount.directory.strip("/").replace("/", "-") or "root"
 
 
-def _device(number: int) -> str:
-    return f"/dev/sd{'abcdefgh'[number]}"
+def _uuid(recipe: Recipe, name: str) -> uuid.UUID:
+    """Return the UUID of something in a guest; no two in any guests are the same."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"vmseal:guests/{recipe.name}/{name}")

@@ -43,12 +43,13 @@ from vmseal.model.volume import VolumeFormat  # noqa: E402  likewise
 from vmseal.sealers.accelerator import Accelerators  # noqa: E402  likewise
 from vmseal.sealers.sealer import Disk  # noqa: E402  likewise
 
+WIDEST = 150  # columns that the table of identities may need
 STATE = ROOT / ".cache" / "demo" / "state"
 API = "/ovirt-engine/api"
 START_DEADLINE = 120.0  # seconds for `vmseal up` to be ready; it takes 5
 STOP_DEADLINE = 30.0  # seconds for `vmseal up` to stop; then it is killed
 JOB_POLL = 0.4  # seconds between two looks at a job
-FINGERPRINT_SHOWN = 24  # characters of a fingerprint in the table; all of it is compared
+FINGERPRINT_SHOWN = 22  # characters of a fingerprint in the table; all of it is compared
 VM, TEMPLATE, CLONES = "lilac", "lilac-sealed", ("clone-1", "clone-2")
 
 type_of = {"cow": VolumeFormat.COW, "raw": VolumeFormat.RAW}
@@ -213,7 +214,7 @@ async def boot_clones(client: httpx.AsyncClient) -> list[Identity]:
         documents = [await get(client, f"disks/{text(attachment, 'disk', 'id')}") for attachment in attachments]
         disks = [Disk(Path(text(disk, "path")), type_of[text(disk, "format")]) for disk in documents]
         begin = time.monotonic()
-        console.print(f"  {name}: QEMU ({accelerator}) on {', '.join(short_path(disk.path) for disk in disks)}")
+        console.print(f"  {name}: QEMU ({accelerator}) on volume {', '.join(disk.path.name for disk in disks)}")
         async with booted(disks, machine=Machine(accelerator=accelerator, uuid=vm), overlay=False) as guest:
             found = await guest.identity()
             console.print(f"  {name}: up after {time.monotonic() - begin:.0f} s, ssh.service is {found.ssh}")
@@ -241,7 +242,7 @@ def show_identities(source: Identity, clones: Sequence[Identity]) -> bool:
     ssh = [one.ssh for one in everybody]
     running = all(state == "active" for state in ssh)
     table.add_row("ssh.service", *ssh, "[green]runs[/]" if running else "[bold red]DOES NOT RUN[/]")
-    Console(width=max(console.width, 140), highlight=False).print(table)
+    Console(width=max(console.width, WIDEST), highlight=False).print(table)  # a table that is cut shows nothing
     right = running and all(row.is_right for row in rows)
     console.print("[bold green]OK[/]" if right else "[bold red]FAILED[/]")
     return right
@@ -268,7 +269,7 @@ def show_report(report: Mapping[str, object]) -> None:
     operations = [text(operation, "name") for operation in members(report, "operations")]
     by = f"{report['sealer']} {report['version']} ({report['accelerator']})"
     console.print(f"  sealed by {by} in {float(text(report, 'seconds')):.0f} s: {text(report, 'guest', 'product')}")
-    console.print(f"  operations: {', '.join(operations)}")
+    console.print(f"  operations: {', '.join(dict.fromkeys(operations))}")  # some show up once per thing they did
     warnings = report["warnings"]
     for warning in warnings if isinstance(warnings, list) else []:
         console.print(f"  [yellow]warning[/] {warning}")
@@ -293,7 +294,8 @@ def duration(each: StepValue) -> str:
 
 def shortened(cell: str) -> str:
     """Return a value as the table shows it."""
-    return cell if len(cell) <= len("0123456789abcdef" * 2) else f"{cell[:FINGERPRINT_SHOWN]}…"
+    digest = cell.removeprefix("SHA256:")
+    return cell if digest == cell else f"{digest[:FINGERPRINT_SHOWN]}…"
 
 
 def short_path(path: Path) -> str:

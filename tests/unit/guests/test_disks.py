@@ -6,7 +6,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from guests import disks
+from guests import disks, sparse
 from guests.recipes import DEBIAN12_EXT4, DEBIAN12_SWAP, RECIPES, DiskLayout, FileSystem, Mount, Partition, Recipe, Swap
 
 MIB = 1024 * 1024
@@ -23,7 +23,7 @@ def table(disk: Path) -> list[tuple[int, int, int, int]]:
 
 def test_partitions_follow_each_other_and_the_first_is_active(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    disks.write_table(disk, DEBIAN12_SWAP.disks[0])
+    sparse.write_table(disk, DEBIAN12_SWAP.disks[0], signature=b"abcd")
     assert table(disk) == [
         (0x80, 0x83, 2048, 2047 * MIB // 512),
         (0x00, 0x82, 2048 * MIB // 512, 256 * MIB // 512),
@@ -42,11 +42,27 @@ def test_a_sparse_copy_has_the_data_at_the_offset_and_the_holes(tmp_path: Path) 
     with target.open("wb") as file:
         file.write(b"table")
         file.truncate(110 * MIB)
-    disks.copy_sparse(source, target, offset=MIB)
+    sparse.copy(source, target, offset=1)
     content = target.read_bytes()
     assert content[MIB : 101 * MIB] == source.read_bytes()
     assert content[:5] == b"table"
     assert target.stat().st_blocks * 512 < 10 * MIB
+
+
+def test_the_boot_loader_leaves_the_table_alone(tmp_path: Path) -> None:
+    disk, boot, core = tmp_path / "disk", tmp_path / "boot", tmp_path / "core"
+    sparse.write_table(disk, DEBIAN12_EXT4.disks[0], signature=b"abcd")
+    before = table(disk)
+    boot.write_bytes(b"B" * 512)
+    core.write_bytes(b"C" * 1000)
+    sparse.write_boot_loader(disk, boot, core)
+    assert table(disk) == before
+    content = disk.read_bytes()[:2048]
+    assert content[:444] == b"B" * 440 + b"abcd"
+    assert content[512:1513] == b"C" * 1000 + b"\0"
+    core.write_bytes(bytes(MIB))
+    with pytest.raises(ValueError, match="does not fit"):
+        sparse.write_boot_loader(disk, boot, core)
 
 
 def test_a_recipe_without_a_root_partition_is_refused() -> None:
