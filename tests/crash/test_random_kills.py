@@ -12,7 +12,7 @@ import pytest
 from tests.crash.stack import MIB, Stack
 from tests.crash.watcher import Watcher
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)  # ten minutes on two busy cores
 
 STACKS = 4
 KILLS = 100

@@ -17,9 +17,9 @@ from tests.crash.watcher import Watcher
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(tmp_path / "stack")
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("up"))
     try:
         stack.start()
         stack.import_vm("source", [16 * MIB, 8 * MIB])
@@ -27,6 +27,16 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
         yield stack
     finally:
         stack.close()
+
+
+@pytest.fixture
+def stack(shared: Stack) -> Stack:
+    """Give a system that runs, whatever the last test did to it."""
+    if shared.pid_of("up") is None:
+        shared.start()
+    with shared.client() as client:
+        shared.wait_active(client)
+    return shared
 
 
 def run(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -39,17 +49,19 @@ def runs_anew(stack: Stack, name: str, before: int | None) -> bool:
     return stack.pid_of(name) not in {None, before}
 
 
-def is_sealing(stack: Stack) -> bool:
-    return len(stack.entries()) % 2 == 1
+def starts(stack: Stack) -> int:
+    """Return how many seals have begun so far."""
+    return sum(entry.event == "start" for entry in stack.entries())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_interrupted_during_a_seal(stack: Stack, number: signal.Signals) -> None:
+    before = starts(stack)
     with Watcher(stack):
         with stack.client() as client:
             vm_id = str(client.list("vms")[0]["id"])
             template, job = stack.request_template(client, "interrupted", vm_id)
-            wait_for("the seal runs", lambda: is_sealing(stack), deadline=60, poll=0.01)
+            wait_for("the seal runs", lambda: starts(stack) > before, deadline=60, poll=0.01)
             status = stack.end_up(number)
         assert status == (0 if number != signal.SIGKILL else -signal.SIGKILL)
         if number == signal.SIGKILL:  # nobody is left to wait for them, but they end by themselves
@@ -65,6 +77,8 @@ def test_interrupted_during_a_seal(stack: Stack, number: signal.Signals) -> None
             again, job = stack.request_template(client, "again", vm_id)
             assert stack.wait_job(client, job)["status"] == "finished"
             assert stack.check_settled([again]) == {again: True}
+            for each in client.list("templates", search="name=interrupted or name=again"):
+                stack.remove_template(client, str(each["id"]))
 
 
 def test_killed_with_its_programs_still_running(stack: Stack) -> None:
@@ -118,7 +132,8 @@ def test_everything_on_the_command_line(stack: Stack) -> None:
 
 
 def test_ctrl_c_of_template_create_undoes_it(stack: Stack) -> None:
-    before = {volume.image for volume in stack.volumes()}
+    images = {volume.image for volume in stack.volumes()}
+    before = starts(stack)
     with Watcher(stack):
         creating = subprocess.Popen(
             stack.command("template", "create", "base", "--vm", "source", "--seal"),
@@ -129,7 +144,7 @@ def test_ctrl_c_of_template_create_undoes_it(stack: Stack) -> None:
             start_new_session=True,
         )
         try:
-            wait_for("the seal runs", lambda: is_sealing(stack), deadline=60, poll=0.01)
+            wait_for("the seal runs", lambda: starts(stack) > before, deadline=60, poll=0.01)
             os.kill(creating.pid, signal.SIGINT)
             _, errors = creating.communicate(timeout=STOP_DEADLINE)
         finally:
@@ -137,6 +152,6 @@ def test_ctrl_c_of_template_create_undoes_it(stack: Stack) -> None:
             creating.wait()
         assert creating.returncode == 130, errors
         assert "undone" in errors
-        assert {volume.image for volume in stack.volumes()} == before
+        assert {volume.image for volume in stack.volumes()} == images
         assert json.loads(run(stack, "template", "list", "--json").stdout) == []
         stack.check_settled([])
