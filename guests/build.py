@@ -126,7 +126,7 @@ async def _convert(source: Path, target: Path, driver: str) -> None:
 
 
 def _images(folder: Path) -> list[Path]:
-    return sorted(folder.glob("disk*.*"))
+    return sorted(folder.glob("disk[0-9].*"))
 
 
 def main() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -67,25 +68,27 @@ def key(recipe: Recipe) -> str:
 async def make_disks(recipe: Recipe, tar: Path, folder: Path, accelerator: Accelerator) -> list[Path]:
     """Make the disks of ``recipe`` in ``folder`` (disk0.raw, disk1.raw, ...) from the tree in ``tar``."""
     log = folder / "build.log"
-    image = folder / "root.ext4"
-    await run(await _fill(recipe, tar, image), log=log)
+    work = folder / "work"
+    work.mkdir()
+    image = work / "root.ext4"
+    await run(_fill(recipe, tar, image), log=log)
     disks = [folder / f"disk{number}.raw" for number in range(len(recipe.disks))]
     for disk, layout in zip(disks, recipe.disks, strict=True):
         sparse.write_table(disk, layout, signature=_uuid(recipe, disk.name).bytes[:4])
-    await run(["tar", "-C", str(folder), "-xf", str(tar), *BOOT_LOADER], log=log)
-    sparse.write_boot_loader(disks[0], *(folder / part for part in BOOT_LOADER))
+    await run(["tar", "-C", str(work), "-xf", str(tar), *BOOT_LOADER], log=log)
+    sparse.write_boot_loader(disks[0], *(work / part for part in BOOT_LOADER))
     for place in _places(recipe):
-        if command := _native(place, target := folder / "part.img"):
+        if command := _native(place, part := work / "part.img"):
             await run(command, log=log)
-            sparse.copy(target, disks[place.disk], offset=place.start)
-            target.unlink()
+            sparse.copy(part, disks[place.disk], offset=place.start)
+            part.unlink()
     if _root(recipe).content == Mount(FileSystem.EXT4, "/"):
         sparse.copy(image, disks[0], offset=sparse.ALIGNMENT)
     if commands := list(_script(recipe, image=image, disks=disks)):
-        script = folder / "disks.guestfish"
+        script = work / "guestfish"
         script.write_text("\n".join(commands) + "\n")
-        await run(["guestfish", "-f", str(script)], log=log, env=appliance_environment(folder, accelerator))
-    image.unlink()
+        await run(["guestfish", "-f", str(script)], log=log, env=appliance_environment(work, accelerator))
+    shutil.rmtree(work)
     return disks
 
 
@@ -100,7 +103,7 @@ def appliance_environment(folder: Path, accelerator: Accelerator) -> dict[str, s
 # ------------------------------------------------------------------------------------------------------ made natively
 
 
-async def _fill(recipe: Recipe, tar: Path, image: Path) -> list[str]:
+def _fill(recipe: Recipe, tar: Path, image: Path) -> list[str]:
     """Return the command that makes an ext4 file system with the whole tree of the guest."""
     files = image.parent / "files"
     for name, text in _files(recipe).items():
