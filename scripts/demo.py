@@ -7,6 +7,7 @@ status 0 when everything is as it should be. Ctrl-C stops everything that was st
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import logging
@@ -73,25 +74,27 @@ class Row:
         return all(self.cells) and len(set(self.cells)) == len(self.cells)
 
 
-async def main() -> bool:
-    """Run the demo; return whether the clones are different and work."""
+async def main(state: Path) -> bool:
+    """Run the demo with vmseal's state in ``state``; return whether the clones are different and work."""
     begin = time.monotonic()
     with step("Build a Debian 12 guest that has been in use (cached in .cache/guests)"):
         images = await build_guest(DEBIAN12_EXT4)
         console.print(f"  {images[0].relative_to(ROOT)}, {images[0].stat().st_size >> 20} MiB")
     source = identity_of(images)
-    async with vmseal_up() as engine:
+    async with vmseal_up(state) as engine:
         with step("Import it as a VM"):
-            await vmseal("vm", "import", VM, "-a", str(images[0]))
+            await vmseal(state, "vm", "import", VM, "-a", str(images[0]))
         with step("Create a sealed template of the VM, through the REST API"):
             await create_template(engine)
         with step("Create two VMs from the template"):
             for name in CLONES:
-                await vmseal("vm", "create", name, "--template", TEMPLATE)
+                await vmseal(state, "vm", "create", name, "--template", TEMPLATE)
         with step("Boot both, side by side"):
-            clones = await boot_clones(engine)
+            clones = await boot_clones(engine, state)
     right = show_identities(source, clones)
-    console.print(f"\n{time.monotonic() - begin:.0f} s in all; everything is stopped. State and logs: {STATE}")
+    console.print(
+        f"\n{time.monotonic() - begin:.0f} s in all; everything is stopped. State and logs: {short_path(state)}"
+    )
     return right
 
 
@@ -99,23 +102,22 @@ async def main() -> bool:
 
 
 @asynccontextmanager
-async def vmseal_up() -> AsyncIterator[httpx.AsyncClient]:
+async def vmseal_up(state: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Run ``vmseal up`` on a free port; inside is a client that is signed in at its engine."""
-    shutil.rmtree(STATE, ignore_errors=True)
-    STATE.mkdir(parents=True)
+    empty(state)
     ready: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
 
     def on_line(line: str) -> None:
         if line.startswith("{") and not ready.done():
             ready.set_result(json.loads(line))
 
-    running = asyncio.create_task(
-        process.run(program("up", "--port", "0", "--json"), on_line=on_line, log=STATE / "up.log")
-    )
+    log = state / "up.log"
+    command = program(state, "up", "--port", "0", "--json")
+    running = asyncio.create_task(process.run(command, on_line=on_line, log=log))
     try:
         with step("Start vmseal: engine and host agent"):
-            up = await first_of(ready, running)
-            console.print(f"  {up['url']}  (password in {Path(up['password_file']).relative_to(ROOT)})")
+            up = await started(ready, running, log=log)
+            console.print(f"  {up['url']}  (password in {short_path(Path(up['password_file']))})")
         async with httpx.AsyncClient(base_url=up["url"], timeout=60, trust_env=False) as client:
             await sign_in(client, up)
             yield client
@@ -126,13 +128,15 @@ async def vmseal_up() -> AsyncIterator[httpx.AsyncClient]:
         await asyncio.wait({running})
 
 
-async def first_of(ready: asyncio.Future[dict[str, str]], running: asyncio.Task[process.Finished]) -> dict[str, str]:
+async def started(
+    ready: asyncio.Future[dict[str, str]], running: asyncio.Task[process.Finished], *, log: Path
+) -> dict[str, str]:
     """Return what ``vmseal up`` says when it is ready."""
     waited: set[asyncio.Future[object]] = {cast("asyncio.Future[object]", each) for each in (ready, running)}
     await asyncio.wait(waited, timeout=START_DEADLINE, return_when=asyncio.FIRST_COMPLETED)
     if not ready.done():
         said = running.result().last_lines() if running.done() else f"not ready after {START_DEADLINE:g} s"
-        raise DemoError(f"vmseal up did not start: {said}\nSee {STATE / 'up.log'}")
+        raise DemoError(f"vmseal up did not start: {said}\nSee {log}")
     return ready.result()
 
 
@@ -203,9 +207,9 @@ async def follow(client: httpx.AsyncClient, job_id: str) -> None:
 # --------------------------------------------------------------------------------------------------------- the clones
 
 
-async def boot_clones(client: httpx.AsyncClient) -> list[Identity]:
+async def boot_clones(client: httpx.AsyncClient, state: Path) -> list[Identity]:
     """Boot all clones on their own volumes and return who they are."""
-    accelerator = await Accelerators(STATE.parent).best()
+    accelerator = await Accelerators(state / "demo").best()
     vms = {text(vm, "name"): text(vm, "id") for vm in members(await get(client, "vms"), "vm")}
 
     async def identity(name: str) -> Identity:
@@ -251,17 +255,19 @@ def show_identities(source: Identity, clones: Sequence[Identity]) -> bool:
 # ------------------------------------------------------------------------------------------------- programs and output
 
 
-async def vmseal(*arguments: str) -> None:
+async def vmseal(state: Path, *arguments: str) -> None:
     """Run a command of the CLI and show it."""
     console.print(f"  [bold]$ vmseal {shlex.join(short_path(Path(word)) for word in arguments)}[/]", markup=True)
-    finished = await process.run(program(*arguments), on_line=lambda line: console.print(f"  {line}", markup=False))
+    finished = await process.run(
+        program(state, *arguments), on_line=lambda line: console.print(f"  {line}", markup=False)
+    )
     if finished.returncode:
         raise DemoError(f"vmseal {shlex.join(arguments)} ended with status {finished.returncode}")
 
 
-def program(*arguments: str) -> list[str]:
+def program(state: Path, *arguments: str) -> list[str]:
     """Return the command line of vmseal on the demo's state folder."""
-    return [sys.executable, "-m", "vmseal.cli.main", "--state", str(STATE), *arguments]
+    return [sys.executable, "-m", "vmseal.cli.main", "--state", str(state), *arguments]
 
 
 def show_report(report: Mapping[str, object]) -> None:
@@ -284,6 +290,13 @@ def step(title: str) -> Iterator[None]:
     console.print(f"  [dim]{time.monotonic() - begin:.1f} s[/]")
 
 
+def empty(folder: Path) -> None:
+    """Make ``folder``, empty."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+
+
 def duration(each: StepValue) -> str:
     """Return how long a step took."""
     if not each.started or not each.ended:
@@ -303,19 +316,22 @@ def short_path(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-async def stoppable() -> bool:
+async def stoppable(state: Path) -> bool:
     """Run the demo so that SIGTERM and SIGHUP end it as Ctrl-C does."""
-    task = asyncio.ensure_future(main())
+    task = asyncio.ensure_future(main(state))
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await task
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--state", type=Path, default=STATE, help="folder for vmseal's state; emptied (%(default)s)")
+    options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     status = 1
     try:
-        status = 0 if asyncio.run(stoppable()) else 1
+        status = 0 if asyncio.run(stoppable(options.state.absolute())) else 1
     except* VmsealError as errors:
         for error in errors.exceptions:
             console.print(f"\n[bold red]The demo failed[/]: {escape(str(error))}")
