@@ -90,7 +90,7 @@ def show(
         value = _value(client, value.id)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")
     lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
-    lines += [("disk", disk) for disk in value.disks]
+    lines += [("disk", disk) for disk in value.disks or ()]
     show_one(options, value, lines=lines)
 
 

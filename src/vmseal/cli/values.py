@@ -95,10 +95,10 @@ class VmValue:
     os_type: str
     template_id: str
     created: str | None
-    disks: list[DiskValue] = field(default_factory=list)
+    disks: list[DiskValue] | None = None  # None: not asked for, as in lists
 
     @classmethod
-    def of(cls, vm: Json, disks: Sequence[DiskValue] = ()) -> Self:
+    def of(cls, vm: Json, disks: Sequence[DiskValue] | None = None) -> Self:
         """Return the value of an API document."""
         return cls(
             id=text(vm, "id"),
@@ -108,7 +108,7 @@ class VmValue:
             os_type=text(vm, "os", "type"),
             template_id=text(vm, "template", "id"),
             created=moment(vm, "creation_time"),
-            disks=list(disks),
+            disks=None if disks is None else list(disks),
         )
 
 
@@ -125,10 +125,10 @@ class TemplateValue:
     sealed: bool
     description: str
     created: str | None
-    disks: list[DiskValue] = field(default_factory=list)
+    disks: list[DiskValue] | None = None  # None: not asked for, as in lists
 
     @classmethod
-    def of(cls, template: Json, disks: Sequence[DiskValue] = ()) -> Self:
+    def of(cls, template: Json, disks: Sequence[DiskValue] | None = None) -> Self:
         """Return the value of an API document."""
         return cls(
             id=text(template, "id"),
@@ -140,7 +140,7 @@ class TemplateValue:
             sealed=truth(template, "sealed"),
             description=text(template, "description"),
             created=moment(template, "creation_time"),
-            disks=list(disks),
+            disks=None if disks is None else list(disks),
         )
 
 

@@ -75,7 +75,7 @@ def _done(client: EngineClient, options: Options, vm_id: str, *, verb: str) -> N
     if options.json:
         print_json(vm)
     else:
-        note(options, f"VM {vm.name} {verb}: {vm.status}, {len(vm.disks)} disk(s), id {vm.id}")
+        note(options, f"VM {vm.name} {verb}: {vm.status}, {len(vm.disks or ())} disk(s), id {vm.id}")
 
 
 @command(app, "list")
@@ -96,7 +96,7 @@ def show(options: Options, vm: VmName) -> None:
     lines: list[tuple[str, object]] = [
         (name, getattr(value, name)) for name in ("name", "id", "status", "description", "os_type", "created")
     ]
-    lines += [("disk", disk) for disk in value.disks]
+    lines += [("disk", disk) for disk in value.disks or ()]
     show_one(options, value, lines=lines)
 
 

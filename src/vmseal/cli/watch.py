@@ -164,7 +164,9 @@ class _Display:
         if step.id not in self._tasks:
             self._tasks[step.id] = self._progress.add_task("  " * depth + step.description, total=None, **changes)  # type: ignore[arg-type]  # rich's free fields
         task = self._tasks[step.id]
-        self._progress.update(task, total=None if completed is None else 100.0, completed=completed or 0.0, **changes)  # type: ignore[arg-type]  # rich's free fields
+        # Without a number, a bar that moves: something is done, nobody knows how much. It must not go on after the end.
+        is_open = completed is None and step.status == "started"
+        self._progress.update(task, total=None if is_open else 100.0, completed=completed or 0.0, **changes)  # type: ignore[arg-type]  # rich's free fields
         if step.status != "started":
             self._progress.stop_task(task)
 
