@@ -26,10 +26,11 @@ pytestmark = [pytest.mark.guests, pytest.mark.timeout(3600)]
 
 AT_ONCE = 2
 FIRST_PARTITION = 1024 * 1024  # bytes from the start of the disk
-# What must be true in the running clone, apart from its identity; prints what is not. systemd makes an empty /root/.ssh.
+# What must be true in the running clone, apart from its identity; prints what is not.
+# systemd makes an empty /root/.ssh.
 STILL_THERE = """
-for path in /root/.bash_history /home/iris/.bash_history /root/.ssh/authorized_keys /home/iris/.ssh /tmp/session /var/tmp/update.log \\
-            /var/mail/iris /var/spool/cron/crontabs/iris; do
+for path in /root/.bash_history /home/iris/.bash_history /root/.ssh/authorized_keys /home/iris/.ssh \\
+            /tmp/session /var/tmp/update.log /var/mail/iris /var/spool/cron/crontabs/iris; do
     [ -e "$path" ] && echo "$path"
 done
 grep -rl 'backup of' /var/log 2>/dev/null
