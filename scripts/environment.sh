@@ -11,6 +11,6 @@ stamp=.venv/stamp-$(cat requirements.lock pyproject.toml scripts/environment.sh 
 rm -rf .venv
 "$python" -m venv .venv
 .venv/bin/pip install --quiet "uv==$uv_version"
-.venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock
-.venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation -e .
+.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes -r requirements.lock
+.venv/bin/uv pip install --quiet --compile-bytecode --python .venv/bin/python --no-deps --no-build-isolation -e .
 touch "$stamp"
