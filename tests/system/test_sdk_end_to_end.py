@@ -21,7 +21,16 @@ CORRELATION = "sdk-end-to-end"
 
 
 class SecureStack(Stack):
-    """A stack that serves https with a certificate of its own CA."""
+    """A stack that serves https with a certificate of its own CA, and whose administrator chose the password."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, environment={"VMSEAL_ADMIN_PASSWORD_FILE": str(folder / "password")})
+        (folder / "password").write_text("chosen by hand\n")
+
+    @property
+    def password(self) -> str:
+        """The administrator's password."""
+        return "chosen by hand"
 
     def command(self, *arguments: str) -> list[str]:
         """Return the command line; ``up`` is told to serve https."""
@@ -53,7 +62,9 @@ def connection(stack: Stack) -> Iterator[sdk.Connection]:
     made = sdk.Connection(
         url=f"{'https' if secure else 'http'}://127.0.0.1:{stack.port}/ovirt-engine/api",
         username="admin@internal",
-        password=(stack.state / "engine" / "admin-password").read_text().strip(),
+        password=stack.password
+        if isinstance(stack, SecureStack)
+        else (stack.state / "engine" / "admin-password").read_text().strip(),
         ca_file=str(stack.state / "pki" / "ca" / "ca.pem") if secure else None,
     )
     with contextlib.closing(made):

@@ -73,7 +73,9 @@ def find_access(options: Options) -> Access:
         raise Unreachable(f"no engine runs in {options.state}; start one with `vmseal up`, or name one with --url")
     known_ca = running.get("ca_file")
     ca_file = options.ca_file or (Path(str(known_ca)) if known_ca else None)
-    return Access(_origin(url), options.user, _password(options), ca_file)
+    known_password = running.get("password_file")
+    password_file = options.password_file or Path(str(known_password or password_path(options.state)))
+    return Access(_origin(url), options.user, _password(options.user, password_file), ca_file)
 
 
 def read_up(state: Path) -> Json:
@@ -101,14 +103,12 @@ def password_path(state: Path) -> Path:
     return state / "engine" / "admin-password"
 
 
-def _password(options: Options) -> str:
-    path = options.password_file or password_path(options.state)
+def _password(user: str, path: Path) -> str:
     try:
         return path.read_text().strip()
     except OSError as error:
         raise AuthenticationFailed(
-            f"cannot read the password of {options.user} from {path}: {error.strerror};"
-            " name its file with --password-file"
+            f"cannot read the password of {user} from {path}: {error.strerror}; name its file with --password-file"
         ) from error
 
 

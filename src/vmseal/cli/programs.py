@@ -40,6 +40,7 @@ def run_up(
     if not https and not is_loopback(address):
         raise WrongUsage(f"--address {address} can be reached from other machines: add --https")
     set_up_logs(verbose=options.verbose)
+    password_file = os.environ.get("VMSEAL_ADMIN_PASSWORD_FILE")  # the engine's own setting
     up.run(
         up.UpSettings(
             state=options.state,
@@ -48,6 +49,7 @@ def run_up(
             https=https,
             names=tuple(dict.fromkeys([address, *(name or [])])),
             import_folders=tuple(folder.expanduser().absolute() for folder in import_folder or [Path("/")]),
+            password_file=Path(password_file).absolute() if password_file else None,
             verbose=options.verbose,
             json=options.json,
         )

@@ -49,6 +49,7 @@ class UpSettings:
     https: bool = False
     names: tuple[str, ...] = ()
     import_folders: tuple[Path, ...] = (Path("/"),)
+    password_file: Path | None = None  # of admin@internal; None: the engine makes one
     verbose: bool = False
     json: bool = False
 
@@ -133,6 +134,10 @@ class Up:
         scheme = "https" if self._settings.https else "http"
         return f"{scheme}://{f'[{address}]' if ':' in address else address}:{self._port}"
 
+    @property
+    def _password_path(self) -> Path:
+        return self._settings.password_file or password_path(self._settings.state)
+
     async def run(self) -> None:
         """Run until SIGINT, SIGTERM or SIGHUP; raise what makes going on senseless."""
         async with stop_signals() as signals:
@@ -192,7 +197,7 @@ class Up:
         lines = {
             "API": f"{self.url}/ovirt-engine/api",
             "user": "admin@internal",
-            "password": f"in {password_path(self._settings.state)}",
+            "password": f"in {self._password_path}",
             "state": str(self._settings.state),
         }
         print("vmseal is up; Ctrl-C stops it")  # noqa: T201  the program's output
@@ -202,7 +207,7 @@ class Up:
     def _missing(self) -> str | None:
         """Return what is not ready yet, None when everything is."""
         try:
-            password = password_path(self._settings.state).read_text().strip()
+            password = self._password_path.read_text().strip()
             access = Access(self.url, "admin@internal", password, self._ca if self._settings.https else None)
             with EngineClient(access, timeout=5) as client:
                 hosts = [host.get("status") for host in client.list("hosts")]
@@ -225,7 +230,7 @@ class Up:
         return UpState(
             url=self.url,
             user="admin@internal",
-            password_file=str(password_path(self._settings.state)),
+            password_file=str(self._password_path),
             ca_file=str(self._ca) if self._settings.https else None,
             state=str(self._settings.state),
             pid=os.getpid(),
@@ -258,7 +263,9 @@ class Up:
     def _engine_program(self, state: Path) -> Program:
         settings = self._settings
         tls = self._engine_tls
+        given = {"VMSEAL_ADMIN_PASSWORD_FILE": str(settings.password_file)} if settings.password_file else {}
         environment = {
+            **given,
             "VMSEAL_STATE": str(state),
             "VMSEAL_ADDRESS": settings.address,
             "VMSEAL_PORT": str(self._port),

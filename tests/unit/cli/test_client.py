@@ -134,6 +134,13 @@ def test_access_is_found_in_the_state_folder(tmp_path: Path) -> None:
     )
 
 
+def test_the_password_file_that_up_was_given_is_found(tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.write_text("secret\n")
+    (tmp_path / "up.json").write_text(json.dumps({"url": "http://127.0.0.1:1", "password_file": str(given)}))
+    assert find_access(options(tmp_path)).password == "secret"
+
+
 @pytest.mark.parametrize(
     "url", ["http://h:1", "http://h:1/", "http://h:1/ovirt-engine/api", "http://h:1/ovirt-engine/api/?x=1"]
 )
