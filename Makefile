@@ -44,7 +44,7 @@ lock:
 	$(bin)/uv pip compile --python /usr/bin/python3 --generate-hashes --no-emit-index-url --group dev -q pyproject.toml -o requirements.lock --upgrade
 
 bench: setup
-	$(bin)/python -m pytest tests/bench -s -p no:cacheprovider
+	$(bin)/python -m pytest tests/bench -o python_files='bench_*.py' -s -q -p no:cacheprovider
 
 clean:
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache

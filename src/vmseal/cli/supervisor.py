@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_PAUSE = 0.2  # seconds between a program's death and its restart; doubled each time
 LONGEST_PAUSE = 30.0
-STABLE_AFTER = 20.0  # seconds; a program that ran so long starts again with the first pause
+STABLE_AFTER = 5.0  # seconds; a program that ran so long (it is ready after 2) starts again with the first pause
 STOP_DEADLINE = 20.0  # seconds
 LOG_LIMIT = 10 << 20  # bytes; a log file that has grown beyond becomes FILE.1
 LOG_CHECK = 5.0  # seconds between two looks at a log file's size

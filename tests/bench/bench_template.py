@@ -1,0 +1,115 @@
+"""Making a template beside what people would do by hand (``qemu-img convert``, stock virt-sysprep); one run, one guest."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from guests.build import build_guest
+from guests.recipes import DEBIAN12_EXT4
+from tests.crash.stack import Stack
+
+from vmseal.sealers.accelerator import Accelerator, Accelerators
+
+ROUNDS = 3
+RESULTS = Path(__file__).parents[2] / "bench" / "results"
+REAL = {
+    "VMSEAL_HOST_VIRT_SYSPREP": str(shutil.which("virt-sysprep")),
+    "VMSEAL_HOST_GUESTFISH": str(shutil.which("guestfish")),
+}
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long ``work`` took."""
+    begin = time.monotonic()
+    work()
+    return time.monotonic() - begin
+
+
+@pytest.fixture(scope="module")
+def source() -> Path:
+    [disk] = asyncio.run(build_guest(DEBIAN12_EXT4))
+    return disk
+
+
+@pytest.fixture(scope="module")
+def stack(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("bench"), environment=REAL)
+    try:
+        stack.start()
+        run(stack, "vm", "import", "source", "-a", str(source))
+        yield stack
+    finally:
+        stack.close()
+
+
+def run(stack: Stack, *arguments: str) -> None:
+    """Run a ``vmseal`` command."""
+    subprocess.run(stack.command(*arguments), env=stack.environment, check=True, capture_output=True)
+
+
+def overlay(source: Path, path: Path) -> Path:
+    """Make a qcow2 overlay, so that every round starts with the same guest."""
+    path.unlink(missing_ok=True)
+    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(source.resolve()), str(path)]
+    subprocess.run(command, check=True)
+    return path
+
+
+def stock_environment(folder: Path) -> dict[str, str]:
+    """Return what virt-sysprep needs here to work at all."""
+    accelerator = asyncio.run(Accelerators(folder).best())
+    forced = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"} if accelerator is Accelerator.TCG else {}
+    return {**os.environ, "LIBGUESTFS_BACKEND": "direct", **forced}
+
+
+@pytest.mark.timeout(3600)
+def test_template(stack: Stack, source: Path, tmp_path: Path) -> None:
+    """Print the medians and ratios, and write them to bench/results."""
+    environment = stock_environment(tmp_path)
+    copy, disk = tmp_path / "copy.qcow2", tmp_path / "disk.qcow2"
+    stock = ["virt-sysprep", "--hostname", "localhost", "--selinux-relabel", "--format", "qcow2", "-a", str(disk)]
+    convert = ["qemu-img", "convert", "-f", "qcow2", "-O", "qcow2", str(source), str(copy)]
+    rounds: dict[str, list[float]] = {}
+
+    def measure(name: str, work: Callable[[], object]) -> None:
+        rounds.setdefault(name, []).append(round(seconds(work), 2))
+
+    for number in range(ROUNDS):
+        measure("qemu-img convert", lambda: subprocess.run(convert, check=True))
+        overlay(source, disk)
+        measure("virt-sysprep (stock)", lambda: subprocess.run(stock, env=environment, check=True, capture_output=True))
+        overlay(source, disk)
+        measure("vmseal seal", lambda: run(stack, "seal", "-a", str(disk)))
+        name = f"round-{number}"
+        measure("vmseal template create", lambda name=name: run(stack, "template", "create", name, "--vm", "source"))  # type: ignore[misc]
+        measure(
+            "vmseal template create --seal",
+            lambda name=name: run(stack, "template", "create", f"{name}-sealed", "--vm", "source", "--seal"),  # type: ignore[misc]
+        )
+        measure(
+            "vmseal vm create",
+            lambda name=name: run(stack, "vm", "create", name, "--template", f"{name}-sealed"),  # type: ignore[misc]
+        )
+    report(rounds)
+
+
+def report(rounds: dict[str, list[float]]) -> None:
+    """Print a table and keep the figures."""
+    medians = {name: statistics.median(values) for name, values in rounds.items()}
+    by_hand = medians["qemu-img convert"] + medians["virt-sysprep (stock)"]
+    print(f"\n{'seconds, median of ' + str(ROUNDS):<34}{'':>8}   against convert + stock virt-sysprep")  # noqa: T201  the result
+    for name, median in medians.items():
+        print(f"{name:<34}{median:>8.2f}{median / by_hand:>9.2f}")  # noqa: T201  the result
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    result = {"machine": platform.machine(), "cpus": os.cpu_count(), "rounds": rounds, "medians": medians}
+    (RESULTS / "template.json").write_text(json.dumps(result, indent=2) + "\n")
