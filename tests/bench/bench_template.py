@@ -1,4 +1,4 @@
-"""Making a template beside what people would do by hand (``qemu-img convert``, stock virt-sysprep); one run, one guest."""
+"""Making a template beside what people would do by hand: ``qemu-img convert`` and stock virt-sysprep."""
 
 from __future__ import annotations
 
