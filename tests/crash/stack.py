@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from vmseal.cli.client import Access, EngineClient, EngineError, NotFound, Unreachable
+from vmseal.cli.client import Access, EngineClient, EngineError, NotFound, Refused, Unreachable
 from vmseal.cli.up import free_port
 from vmseal.process import kill_leftovers
 
@@ -262,9 +262,19 @@ class Stack:
         self._disks |= {volume.path: digest(volume.path) for volume in self.volumes()}
 
     def request_template(self, client: EngineClient, name: str, vm_id: str, *, seal: bool = True) -> tuple[str, str]:
-        """Ask for a template; return its id and its job's."""
-        started = client.add("templates", {"name": name, "vm": {"id": vm_id}}, seal="true" if seal else "false")
-        return str(started["id"]), _job_id(started)
+        """Ask for a template; return its id and its job's.
+
+        An engine that has just noticed the death of its host refuses; then it is asked again when the host is back.
+        """
+        while True:
+            try:
+                started = client.add("templates", {"name": name, "vm": {"id": vm_id}}, seal="true" if seal else "false")
+            except Refused as refusal:
+                if "no host that is up" not in str(refusal):
+                    raise
+                self.wait_active(client)
+            else:
+                return str(started["id"]), _job_id(started)
 
     def wait_job(self, client: EngineClient, job_id: str, *, deadline: float = SETTLE_DEADLINE) -> dict[str, object]:
         """Return a job when it has ended, through restarts of the engine."""
