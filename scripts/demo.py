@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))  # guests is not part of the distribution
 
 from guests.boot import Identity, Machine, booted  # noqa: E402  needs the path above
-from guests.build import build_guest, identity_of  # noqa: E402  likewise
+from guests.build import CACHE, build_guest, identity_of  # noqa: E402  likewise
 from guests.recipes import DEBIAN12_EXT4  # noqa: E402  likewise
 
 from vmseal import process  # noqa: E402  sorted after guests
@@ -74,12 +74,12 @@ class Row:
         return all(self.cells) and len(set(self.cells)) == len(self.cells)
 
 
-async def main(state: Path) -> bool:
+async def main(state: Path, cache: Path) -> bool:
     """Run the demo with vmseal's state in ``state``; return whether the clones are different and work."""
     begin = time.monotonic()
-    with step("Build a Debian 12 guest that has been in use (cached in .cache/guests)"):
-        images = await build_guest(DEBIAN12_EXT4)
-        console.print(f"  {images[0].relative_to(ROOT)}, {images[0].stat().st_size >> 20} MiB")
+    with step("Build a Debian 12 guest that has been in use (once; then it is cached)"):
+        images = await build_guest(DEBIAN12_EXT4, cache)
+        console.print(f"  {short_path(images[0])}, {images[0].stat().st_size >> 20} MiB")
     source = identity_of(images)
     async with vmseal_up(state) as engine:
         with step("Import it as a VM"):
@@ -316,9 +316,9 @@ def short_path(path: Path) -> str:
     return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
-async def stoppable(state: Path) -> bool:
+async def stoppable(state: Path, cache: Path) -> bool:
     """Run the demo so that SIGTERM and SIGHUP end it as Ctrl-C does."""
-    task = asyncio.ensure_future(main(state))
+    task = asyncio.ensure_future(main(state, cache))
     for number in (signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     return await task
@@ -327,11 +327,12 @@ async def stoppable(state: Path) -> bool:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--state", type=Path, default=STATE, help="folder for vmseal's state; emptied (%(default)s)")
+    parser.add_argument("--cache", type=Path, default=CACHE, help="folder of built guests (%(default)s)")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     status = 1
     try:
-        status = 0 if asyncio.run(stoppable(options.state.absolute())) else 1
+        status = 0 if asyncio.run(stoppable(options.state.absolute(), options.cache.absolute())) else 1
     except* VmsealError as errors:
         for error in errors.exceptions:
             console.print(f"\n[bold red]The demo failed[/]: {escape(str(error))}")
