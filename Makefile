@@ -21,7 +21,7 @@ demo: setup
 	@$(bin)/python scripts/demo.py
 
 test: setup check
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest -n auto --dist loadfile
 
 unit: setup
 	$(bin)/python -m pytest tests/unit
