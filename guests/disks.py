@@ -7,7 +7,6 @@ appliance.
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import uuid
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from guests import sparse
 from guests.cache import key_of
-from guests.programs import run, scratch
+from guests.programs import as_root, run, scratch
 from guests.recipes import ROOT_SIZE, FileSystem, LogicalVolume, Mount, Recipe, Swap, VolumeGroup
 from guests.tree import BOOT_LOADER
 from vmseal.sealers.accelerator import Accelerator
@@ -72,7 +71,8 @@ async def make_disks(recipe: Recipe, tar: Path, folder: Path, accelerator: Accel
     work = folder / "work"
     work.mkdir()
     image = work / "root.ext4"
-    await run(_fill(recipe, tar, image), log=log, env=scratch())
+    with scratch(folder) as environment:
+        await run(_fill(recipe, tar, image), log=log, env=environment)
     disks = [folder / f"disk{number}.raw" for number in range(len(recipe.disks))]
     for disk, layout in zip(disks, recipe.disks, strict=True):
         sparse.write_table(disk, layout, signature=_uuid(recipe, disk.name).bytes[:4])
@@ -113,8 +113,7 @@ def _fill(recipe: Recipe, tar: Path, image: Path) -> list[str]:
         path.write_text(text)
     words = {"tar": str(tar), "files": str(files), "image": str(image), "uuid": _root(recipe).uuid}
     script = FILL.format(**{name: shlex.quote(word) for name, word in words.items()}, size=ROOT_SIZE - 1)
-    as_root = [] if os.geteuid() == 0 else ["unshare", "--map-auto", "--map-root-user"]
-    return [*as_root, "sh", "-euc", script]
+    return as_root(["sh", "-euc", script])
 
 
 def _files(recipe: Recipe) -> dict[str, str]:

@@ -98,7 +98,8 @@ def key() -> str:
 
 async def make(folder: Path) -> None:
     """Make the tree as ``folder``/tree.tar."""
-    await run(_mmdebstrap(folder / TAR), log=folder / "build.log", env=scratch())
+    with scratch(folder) as environment:
+        await run(_mmdebstrap(folder / TAR), log=folder / "build.log", env=environment)
 
 
 def package_sources(apt: Path = Path("/etc/apt")) -> list[str]:

@@ -150,21 +150,43 @@ def test_a_qemu_that_ends_at_once_is_an_error_with_its_words(tmp_path: Path) -> 
         asyncio.run(main())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_build_that_is_stopped_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "there"),
+    [(signal.SIGINT, "mmdebstrap.*/var/lib/dpkg/info/dpkg.list"), (signal.SIGTERM, "mmdebstrap.*/etc")],
+)
+def test_a_build_that_is_stopped_leaves_nothing(tmp_path: Path, number: signal.Signals, there: str) -> None:
     cache = tmp_path / "cache"
     program = [sys.executable, "-m", "guests.build", "debian12-ext4", "--cache", str(cache)]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as build:
-        deadline = time.monotonic() + 60
-        while not marked(str(cache)):
-            assert time.monotonic() < deadline, "mmdebstrap was not started"
-            assert build.poll() is None, build.stderr
-            time.sleep(0.1)
-        build.send_signal(number)
-        build.communicate(timeout=60)
+    with subprocess.Popen(program, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as build:
+        try:
+            deadline = time.monotonic() + 120
+            while not (scratch := unpacking(str(cache), there)):
+                assert time.monotonic() < deadline, "mmdebstrap has unpacked nothing"
+                assert build.poll() is None
+                time.sleep(0.1)
+            build.send_signal(number)
+            build.wait(timeout=60)
+        finally:
+            build.kill()
     assert build.returncode != 0
     assert marked(str(cache)) == []
+    assert not scratch.exists()
+    assert str(scratch) not in Path("/proc/self/mountinfo").read_text()
     assert {path.suffix for path in cache.iterdir()} <= {".lock", ".json"}
+
+
+def unpacking(word: str, there: str) -> Path | None:
+    """Return the scratch folder of the mmdebstrap that has ``word`` on its command line, once ``there`` is in it."""
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (entry / "cmdline").read_bytes().decode(errors="replace")
+            variables = (entry / "environ").read_bytes().decode(errors="replace").split("\0")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+        folders = [Path(each.removeprefix("TMPDIR=")) for each in variables if each.startswith("TMPDIR=")]
+        if "mmdebstrap" in line and word in line and folders and list(folders[0].glob(there)):
+            return folders[0]
+    return None
 
 
 def marked(*words: str) -> list[str]:
@@ -173,7 +195,7 @@ def marked(*words: str) -> list[str]:
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except (FileNotFoundError, ProcessLookupError):
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
         if ("mmdebstrap" in line or "qemu-system" in line) and any(word in line for word in words):
             found.append(line)
