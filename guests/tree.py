@@ -5,6 +5,7 @@ One tree with the packages of all recipes serves them all, so that the packages 
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,9 +125,11 @@ def _mmdebstrap(tar: Path) -> list[str]:
     options = [f"--{name}-hook=set -eu; {script}" for name, script in hooks]
     # mmdebstrap's own hooks make /bin and the like links before the first package is unpacked.
     options.insert(1, "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+    # As root, mmdebstrap mounts /proc and others into the tree. In a name space of its own they go when it is killed.
+    namespace = ["unshare", "--mount"] if os.geteuid() == 0 else []
     return [
-        "mmdebstrap", "--variant=minbase", "--format=tar", "--skip=output/mknod", "--dpkgopt=force-unsafe-io",
-        f"--include={','.join(PACKAGES)}", *options, SUITE, str(tar), *package_sources(),
+        *namespace, "mmdebstrap", "--variant=minbase", "--format=tar", "--skip=output/mknod",
+        "--dpkgopt=force-unsafe-io", f"--include={','.join(PACKAGES)}", *options, SUITE, str(tar), *package_sources(),
     ]  # fmt: skip
 
 

@@ -29,7 +29,8 @@ KEPT_OUTPUT = 64 * 1024  # bytes of output that are kept in memory; the log has 
 LONGEST_LINE = 64 * 1024  # characters; a longer line is handed on in pieces
 POLL = 0.01  # seconds between two looks at processes that were killed
 PATIENCE = 100  # looks; for processes whose environment cannot be seen, which is a moment's matter
-PF_KTHREAD = 0x00200000  # of linux/sched.h, in field 9 of /proc/PID/stat
+STATE, FLAGS, NUM_THREADS = 0, 6, 17  # in what _stat returns: fields 3, 9 and 20 of proc_pid_stat(5)
+PF_KTHREAD = 0x00200000  # of linux/sched.h, one of FLAGS
 
 logger = structlog.get_logger(__name__)
 
@@ -247,7 +248,7 @@ class _Hunt:
         for pid in _processes():
             # The descriptor makes sure that the process that is read is the one that is killed.
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError), _pidfd(pid) as descriptor:
-                environment = Path(f"/proc/{pid}/environ").read_bytes()
+                environment = _environment(pid)
                 if self._entry in environment.split(b"\0"):
                     signal.pidfd_send_signal(descriptor, signal.SIGKILL)
                     self.killed.add(pid)
@@ -258,10 +259,19 @@ class _Hunt:
         return not (found or (unclear and self._patience > 0) or any(map(_is_alive, self.killed)))
 
 
+def _environment(pid: int) -> bytes:
+    """Return a process's environment; a first thread that has ended has none, the others still do."""
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if environment := (thread / "environ").read_bytes():
+                return environment
+    return b""
+
+
 def _is_in_exec(pid: int) -> bool:
     """Whether a process whose environment was seen empty is, or was, between two programs, where it cannot be seen."""
     fields = _stat(pid)
-    if not fields or fields[0] in "ZX" or int(fields[6]) & PF_KTHREAD:
+    if not _is_alive(pid) or (fields and int(fields[FLAGS]) & PF_KTHREAD):
         return False
     folder = Path(f"/proc/{pid}")
     # The second look at the environment is for an exec that has ended since the first.
@@ -269,9 +279,9 @@ def _is_in_exec(pid: int) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether the process still runs; its files are closed and its locks gone only when it does not."""
+    """Whether any thread of the process still runs; files are closed and locks and ports free only when none does."""
     fields = _stat(pid)
-    return bool(fields) and fields[0] not in "ZX"
+    return bool(fields) and (fields[STATE] not in "ZX" or int(fields[NUM_THREADS]) > 1)
 
 
 def _stat(pid: int) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -136,3 +137,22 @@ def test_a_killed_parent_takes_the_program_along_and_leftovers_are_found(tmp_pat
     assert kill_leftovers(mark) == 2  # the sleep in its group and the one in a session of its own
     assert not is_alive(child)
     assert os.getpid()  # and we are still here
+
+
+def test_a_process_whose_first_thread_has_ended_is_killed_and_its_port_is_free(tmp_path: Path) -> None:
+    # What SIGKILL leaves for a moment of a program with threads: its first thread a zombie, the others with all files.
+    code = (
+        "import ctypes, socket, sys, threading, time\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "threading.Thread(target=time.sleep, args=(300,)).start()\n"
+        "print(server.getsockname()[1], flush=True)\n"
+        "ctypes.PyDLL(None).pthread_exit(None)\n"
+    )
+    environment = {**os.environ, "VMSEAL_RUN": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        wait_for(lambda: not is_alive(process.pid))  # as its first thread shows it
+        assert kill_leftovers(str(tmp_path)) == 1
+        with socket.create_server(("127.0.0.1", port)):
+            pass
