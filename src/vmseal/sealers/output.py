@@ -25,7 +25,7 @@ INSPECTED = 40.0
 EXAMINED = 45.0
 FIRST_OPERATION = 75.0
 LAST_OPERATION = 98.0
-# With -v, the appliance's console is in the output as well and may leave half a line before one of virt-sysprep's.
+# Not at the begin of the line: what another program printed may stand before it.
 STEP = re.compile(r"\[ *\d+\.\d\] (\S.*)$")
 PERFORMING = re.compile(r'Performing "([\w-]+)"')
 WARNING = re.compile(r"virt-sysprep: warning: (.*)")

@@ -36,8 +36,6 @@ MAX_DISKS = 26  # names of disks are /dev/sda to /dev/sdz
 HARMLESS = (
     "random seed could not be set for this type of guest",  # all seeds are deleted
     "updating the system CA store on this guest",  # the IPA certificate itself is gone
-    "log file",  # of its own, in the guest's /tmp; said with -v only
-    'Guestfs.Error("debug: ") (ignored)',  # no process in the appliance had to be killed; said with -v only
 )
 HARMLESS_WITH_HOSTNAME = "hostname could not be set for this type of guest"
 
@@ -138,7 +136,7 @@ class VirtSysprep(Sealer):
         return finished.output.strip().rpartition(" ")[2]
 
     async def _run(self, request: SealRequest, inspection: Inspection, run: Run, *, output: Output) -> process.Finished:
-        command = [self._program, "-v", "-x", *(["--dry-run"] if request.dry_run else [])]
+        command = [self._program, "-x", *(["--dry-run"] if request.dry_run else [])]
         command += customization.options(inspection, request.hostname, run.folder)
         command += _reversed(request.disks)
         output.writing = not request.dry_run
