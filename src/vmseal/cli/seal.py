@@ -85,6 +85,7 @@ EXIT_OF: dict[type[SealError], SealExit] = {
     sealer.ProgramMissing: SealExit.ENVIRONMENT,
     sealer.KernelUnreadable: SealExit.ENVIRONMENT,
     sealer.ApplianceFailed: SealExit.ENVIRONMENT,
+    sealer.ApplianceUnable: SealExit.NOT_SUPPORTED,
     sealer.DeadlineExceeded: SealExit.DEADLINE,
 }
 FORMAT_OF_ENDING = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -20,15 +21,47 @@ class Disk:
     format: VolumeFormat
 
 
+class MachineId(StrEnum):
+    """What becomes of the guest's ``/etc/machine-id``; see machine-id(5) of systemd."""
+
+    EMPTY = "empty"  # the clone makes one at its first boot
+    UNINITIALIZED = "uninitialized"  # the same, and the boot counts as the first one (ConditionFirstBoot)
+    KEEP = "keep"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskKey:
+    """A passphrase. ``selector``: a device as the guest names it, a LUKS UUID, or ``all``."""
+
+    selector: str
+    key: bytes = field(repr=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class SealRequest:
-    """What to seal. ``name`` names the log file; ``deadline`` in seconds."""
+    """What to seal. ``name`` names the log file; ``deadline`` in seconds.
+
+    None means that nobody has said it: then the sealer does what it can do best. What somebody has said is done, or the
+    seal is refused.
+    """
 
     name: str
     disks: tuple[Disk, ...]
     hostname: str = "localhost"
     deadline: float = 3600.0
     dry_run: bool = False
+    profile: str | None = None  # name of a profile, or path of a user's own
+    operations: tuple[str, ...] | None = (
+        None  # virt-sysprep's words, from nothing on: "all", "-logfiles"
+    )
+    erase: bool | None = None  # whether deleted data is made unreadable
+    machine_id: MachineId | None = None  # None: as the profile says
+    selinux_relabel: bool = True  # whether new files get labels
+    remove_users: tuple[str, ...] = ()
+    keep_users: tuple[str, ...] = ()
+    mount_options: Mapping[str, str] = field(default_factory=dict)  # mount point -> options
+    keys: tuple[DiskKey, ...] = ()
+    passed: tuple[str, ...] = ()  # options that only virt-sysprep understands, as they were given
 
 
 @dataclass(frozen=True)
@@ -115,6 +148,12 @@ class ApplianceFailed(SealError):
     """The VM that opens the disks did not start; nothing was written."""
 
     reason = "appliance-failed"
+
+
+class ApplianceUnable(SealError):
+    """The guest needs what our appliance does not have and virt-sysprep may have; nothing was written."""
+
+    reason = "appliance-unable"
 
 
 class NoSpace(SealError):
