@@ -106,7 +106,7 @@ def test_sealed(shell: Shell) -> None:
 def test_json_is_the_report_and_nothing_else(shell: Shell) -> None:
     finished = shell.run("-a", shell.disk, "--json")
     report = json.loads(finished.stdout)
-    assert (report["sealer"], report["disks"], report["schema"]) == ("virt-sysprep", [str(shell.disk)], 1)
+    assert (report["sealer"], report["disks"], report["schema"]) == ("virt-sysprep", [str(shell.disk)], 2)
 
 
 def test_a_guest_that_is_not_supported(shell: Shell) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vmseal.seal.report import GuestSystem, Operation, SealReport
+from vmseal.seal.report import GuestSystem, OperationReport, SealReport
 from vmseal.sealers.sealer import Sealer, SealError, SealProgress, SealRequest
 
 MARK = b"sealed by the fake"
@@ -40,7 +40,7 @@ class FakeSealer(Sealer):
             accelerator="tcg",
             guest=GuestSystem(root="/dev/sda1", type="linux", distro="debian", product="Debian GNU/Linux 12"),
             disks=[str(disk.path) for disk in request.disks],
-            operations=[Operation("mark", 0.0)],
+            operations=[OperationReport("mark", 0.0)],
             warnings=[],
             seconds=0.1,
         )

@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 
-SCHEMA = 1  # grows when a field changes its meaning
+SCHEMA = 2  # grows when a field changes its meaning; 2: paths, bytes and what was kept, profile, erased, not_sealed
+PATHS = 1000  # that many paths of an operation are named, the rest is counted
+
+
+class Action(StrEnum):
+    """What was done to a path."""
+
+    REMOVED = "removed"
+    EMPTIED = "emptied"
+    EDITED = "edited"
+    WRITTEN = "written"
+    CREATED = "created"
 
 
 @dataclass(frozen=True)
-class Operation:
-    """One operation of a seal: its name and the seconds since the start of the run at which it began."""
+class Change:
+    """One changed path of the guest. ``bytes``: the size of what was removed or replaced."""
+
+    path: str  # bytes that are not UTF-8 stand as \xNN
+    action: Action
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A path of the guest that stays although it may hold something of the old machine."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True)
+class OperationReport:
+    """One operation of a seal: its name and the seconds since the start of the run at which it began.
+
+    ``removed`` and ``changed`` count paths, ``paths`` names the first :data:`PATHS` of them, ``more`` counts the rest.
+    """
 
     name: str
     started: float
     detail: str = ""
+    removed: int = 0
+    changed: int = 0
+    bytes: int = 0
+    paths: list[Change] = field(default_factory=list)
+    more: int = 0
+    kept: list[Kept] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +76,13 @@ class SealReport:
     accelerator: str  # "kvm" or "tcg"
     guest: GuestSystem
     disks: list[str]
-    operations: list[Operation]
+    operations: list[OperationReport]
     warnings: list[str]
     seconds: float
     dry_run: bool = False
+    profile: str = "sysprep"
+    erased: dict[str, object] | None = None  # None: nothing was erased, removed data stays readable on the disks
+    not_sealed: list[str] = field(default_factory=list)  # what on the disks the seal did not reach, as sentences
     schema: int = SCHEMA
 
     def as_json(self) -> dict[str, object]:

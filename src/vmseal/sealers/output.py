@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from vmseal.seal.report import Operation
+from vmseal.seal.report import OperationReport
 from vmseal.sealers.sealer import SealProgress
 
 # The operations that are on by default, in the order in which they run; newer versions have a few more.
@@ -41,7 +41,7 @@ class Output:
 
     begin: float
     progress: Callable[[SealProgress], None]
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[OperationReport] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     last_machine_id_call: tuple[str, str] = ("", "")  # libguestfs call that last changed it, and its result
@@ -79,10 +79,10 @@ class Output:
             return
         seconds = round(time.monotonic() - self.begin, 1)
         if match := PERFORMING.match(text):
-            self.operations.append(Operation(match[1], seconds))
+            self.operations.append(OperationReport(match[1], seconds))
             self.advance(_percent_at(match[1]), match[1])
         elif self.operations:  # what customize says it does
-            self.operations.append(Operation(self.operations[-1].name, seconds, name))
+            self.operations.append(OperationReport(self.operations[-1].name, seconds, name))
             self.advance(self._percent, name)
 
 
