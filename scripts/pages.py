@@ -14,7 +14,8 @@ from vmseal.cli import manual
 from vmseal.engine.events import EVENTS
 from vmseal.engine.settings import EngineSettings
 from vmseal.host.settings import HostSettings
-from vmseal.rpc.verb import VERBS, Kind, Parameters
+from vmseal.rpc.parameters import Kind, Parameters
+from vmseal.rpc.verb import VERBS
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -24,7 +25,7 @@ KINDS = {Kind.SYNCHRONOUS: "answers with the result", Kind.JOB: "starts a host j
 def _type(field: FieldInfo) -> str:
     name = getattr(field.annotation, "__name__", None)
     text = name if name and not getattr(field.annotation, "__args__", None) else str(field.annotation)
-    for prefix in ("vmseal.rpc.verb.", "typing.", "pathlib.", "pydantic.networks."):
+    for prefix in ("vmseal.rpc.parameters.", "vmseal.rpc.verb.", "typing.", "pathlib.", "pydantic.networks."):
         text = text.replace(prefix, "")
     return text.split("[Annotated")[0].replace("|", "\\|")
 

@@ -34,7 +34,8 @@ from vmseal.model.volume import (
     next_generation,
 )
 from vmseal.rpc import verb
-from vmseal.rpc.verb import EXTENSION_FEATURE, VERBS, Parameters
+from vmseal.rpc.parameters import Parameters
+from vmseal.rpc.verb import EXTENSION_FEATURE, VERBS
 
 Call = tuple[str, Parameters]
 

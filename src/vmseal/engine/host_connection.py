@@ -41,7 +41,8 @@ from vmseal.model.volume import (
     VolumeUpdate,
 )
 from vmseal.rpc import verb
-from vmseal.rpc.verb import EXTENSION_FEATURE, Parameters
+from vmseal.rpc.parameters import Parameters
+from vmseal.rpc.verb import EXTENSION_FEATURE
 
 log = structlog.get_logger(__name__)
 

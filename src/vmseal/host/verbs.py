@@ -18,8 +18,9 @@ from vmseal.model.errors import (
     Recovering,
     VerbError,
 )
+from vmseal.rpc.parameters import Parameters
 from vmseal.rpc.server import Call
-from vmseal.rpc.verb import VERBS, CreateVolume, Parameters
+from vmseal.rpc.verb import VERBS, CreateVolume
 
 logger = structlog.get_logger(__name__)
 

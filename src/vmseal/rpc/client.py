@@ -12,8 +12,8 @@ import structlog
 from vmseal.rpc import jsonrpc, stomp
 from vmseal.rpc.connection import CLOSE_LIMIT, READ_SIZE, close_writer, keep_alive
 from vmseal.rpc.jsonrpc import Event, MessageError, Request, Response
+from vmseal.rpc.parameters import Parameters
 from vmseal.rpc.stomp import Command, Frame, HeartBeats, Parser, StompError
-from vmseal.rpc.verb import Parameters
 
 log = structlog.get_logger(__name__)
 

@@ -7,40 +7,14 @@ the capabilities' ``additionalFeatures`` as :data:`EXTENSION_FEATURE`.
 
 from __future__ import annotations
 
-import uuid
-from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from vmseal.model.volume import BLANK_UUID, VolumeAddress
+from vmseal.rpc.parameters import Kind, Parameters, Uuid
 
 EXTENSION_FEATURE = "vmseal_1"
-
-
-class Kind(StrEnum):
-    """How a verb's work relates to its answer."""
-
-    SYNCHRONOUS = "S"  # the answer is the result
-    JOB = "J"  # the answer is true; the work is a host job
-    TASK = "T"  # the answer is a task's UUID
-
-
-def _uuid(value: str) -> str:
-    return str(uuid.UUID(value))
-
-
-Uuid = Annotated[str, AfterValidator(_uuid)]
-
-
-class Parameters(BaseModel):
-    """Base of all parameters: frozen, built by Python name or wire name, extras ignored."""
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True, extra="ignore")
-
-    def wire(self) -> dict[str, object]:
-        """Return the parameters under their wire names, without those that are None."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class NoParameters(Parameters):
@@ -125,9 +99,11 @@ class UpdateVolume(Parameters):
 
 
 class SealOptions(Parameters):
-    """Extension of ``VM.seal``; VDSM ignores it."""
+    """Extension of ``VM.seal``; VDSM ignores it. What is None is the host's to choose."""
 
-    sealer: str | None = None
+    sealer: str | None = None  # "auto", "appliance", "virt-sysprep"
+    profile: str | None = None
+    erase: bool | None = None  # whether deleted data is made unreadable
     deadline: float | None = None  # seconds
 
 

@@ -7,18 +7,9 @@ import pytest
 from vmseal.host.verbs import Verbs, parse
 from vmseal.model.errors import VerbError
 from vmseal.model.volume import BLANK_UUID
+from vmseal.rpc.parameters import Parameters
 from vmseal.rpc.server import Call
-from vmseal.rpc.verb import (
-    VERBS,
-    CopyData,
-    CreateVolume,
-    Echo,
-    Parameters,
-    PrepareImage,
-    Seal,
-    UpdateVolume,
-    VolumeParameters,
-)
+from vmseal.rpc.verb import VERBS, CopyData, CreateVolume, Echo, PrepareImage, Seal, UpdateVolume, VolumeParameters
 
 ID = "7f3b7a52-4a0e-4f55-8f6e-1e0f3a9d4b02"
 CALL = Call("flow", "peer")
