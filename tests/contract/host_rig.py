@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,9 +208,11 @@ class Rig:
     async def copy(self, source: dict[str, Any], destination: dict[str, Any]) -> dict[str, Any]:
         return await self.job("SDM.copy_data", source=source, destination=destination)
 
-    async def seal(self, *disks: tuple[str, str], job_id: str | None = None) -> dict[str, Any]:
+    async def seal(self, *disks: tuple[str, str], job_id: str | None = None, **options: Any) -> dict[str, Any]:
+        """Seal disks; ``options`` are those of our extension."""
         images = [self.address(disk) for disk in disks]
-        return await self.job("VM.seal", job_id, vmID="template", sp_id=self.pool, images=images)
+        more = {"vmseal": options} if options else {}
+        return await self.job("VM.seal", job_id, vmID="template", sp_id=self.pool, images=images, **more)
 
     async def delete(self, image: str) -> dict[str, Any]:
         return await self.task(
@@ -233,9 +235,11 @@ def settings(folder: Path, **changes: Any) -> HostSettings:
 
 
 @asynccontextmanager
-async def running_rig(folder: Path, *, sealer: FakeSealer | None = None, **changes: Any) -> AsyncIterator[Rig]:
+async def running_rig(
+    folder: Path, *, sealer: FakeSealer | None = None, others: Sequence[FakeSealer] = (), **changes: Any
+) -> AsyncIterator[Rig]:
     """Run an agent whose domain is in ``folder``/domain, with the pool connected."""
-    rig = await started(folder, sealer=sealer, **changes)
+    rig = await started(folder, sealer=sealer, others=others, **changes)
     try:
         await rig.connect()
         yield rig
@@ -243,10 +247,12 @@ async def running_rig(folder: Path, *, sealer: FakeSealer | None = None, **chang
         await rig.agent.close()
 
 
-async def started(folder: Path, *, sealer: FakeSealer | None = None, **changes: Any) -> Rig:
+async def started(
+    folder: Path, *, sealer: FakeSealer | None = None, others: Sequence[FakeSealer] = (), **changes: Any
+) -> Rig:
     """Return a started agent that knows no storage yet."""
     (folder / "domain").mkdir(exist_ok=True)
     sealer = sealer or FakeSealer()
-    agent = Agent(settings(folder, **changes), sealer=sealer)
+    agent = Agent(settings(folder, **changes), sealer=sealer, others=others)
     await agent.start()
     return Rig(agent, folder / "domain", sealer)

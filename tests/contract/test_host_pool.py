@@ -195,6 +195,7 @@ def test_the_host_says_what_it_is(tmp_path: Path) -> None:
             capabilities = await rig.call("Host.getCapabilities")
             assert EXTENSION_FEATURE in capabilities["additionalFeatures"]
             assert capabilities["vmseal"]["sealers"] == ["fake"]
+            assert capabilities["vmseal"]["profiles"] == ["sysprep"]
             assert capabilities["kvmEnabled"] in ("true", "false")
             assert capabilities["domain_versions"] == [0, 2, 3, 4, 5]
             assert capabilities["supported_block_size"] == {"LOCALFS": [512, 4096]}

@@ -202,6 +202,8 @@ def test_what_is_wrong_with_the_call_is_refused_at_once(tmp_path: Path) -> None:
             assert await refused(rig, **(call | {"images": [rig.address(disk)] * 2})) == 100
             assert await refused(rig, **(call | {"vmseal": {"sealer": "other"}})) == 100
             assert await refused(rig, **(call | {"vmseal": {"deadline": 0}})) == 100
+            assert await refused(rig, **(call | {"vmseal": {"profile": "thorough"}})) == 100
+            assert await refused(rig, **(call | {"vmseal": {"profile": "/etc/shadow"}})) == 100
             assert await rig.call("Host.getJobs") == {}
             job = await rig.job("VM.seal", vmID="t", sp_id=rig.pool, images=[])
             assert job["status"] == "done"
@@ -215,5 +217,30 @@ def test_what_is_wrong_with_the_call_is_refused_at_once(tmp_path: Path) -> None:
             images = [rig.address(disk) | extras]
             assert (await rig.job("VM.seal", "k", vmID="t", sp_id=rig.pool, images=images))["status"] == "done"
             assert await refused(rig, **(call | {"job_id": "k"})) == 100
+
+    asyncio.run(scenario())
+
+
+def test_a_request_chooses_sealer_profile_and_erasing_and_the_settings_do_otherwise(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        appliance = FakeSealer("appliance")
+        async with running_rig(tmp_path, others=[appliance], profile="/srv/own.toml", erase=True) as rig:
+            disk = await rig.new_volume()
+            options: dict[str, Any] = {"sealer": "appliance", "profile": "thorough", "erase": False, "deadline": 7}
+            assert (await rig.seal(disk, **options))["status"] == "done"
+            assert (await rig.seal(disk))["status"] == "done"
+            [chosen], [usual] = appliance.requests, rig.sealer.requests
+            assert (chosen.profile, chosen.erase, chosen.deadline) == ("thorough", False, 7)
+            assert (usual.profile, usual.erase, usual.deadline) == ("/srv/own.toml", True, 3600)
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_chosen_where_nobody_has_said_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_rig(tmp_path) as rig:
+            await rig.seal(await rig.new_volume())
+            [request] = rig.sealer.requests
+            assert (request.profile, request.erase, request.machine_id) == (None, None, None)
 
     asyncio.run(scenario())

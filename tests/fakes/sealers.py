@@ -17,7 +17,7 @@ MARK = b"sealed by the fake"
 class FakeSealer(Sealer):
     """Appends ``MARK`` to each disk file; raises ``error`` instead; waits for ``gate`` first when it is given."""
 
-    name = "fake"
+    name: str = "fake"
     error: SealError | None = None
     gate: asyncio.Event | None = None
     requests: list[SealRequest] = field(default_factory=list)

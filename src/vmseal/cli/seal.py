@@ -86,6 +86,7 @@ EXIT_OF: dict[type[SealError], SealExit] = {
     sealer.KernelUnreadable: SealExit.ENVIRONMENT,
     sealer.ApplianceFailed: SealExit.ENVIRONMENT,
     sealer.ApplianceUnable: SealExit.NOT_SUPPORTED,
+    sealer.RequestNotPossible: SealExit.USAGE,
     sealer.DeadlineExceeded: SealExit.DEADLINE,
 }
 FORMAT_OF_ENDING = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}

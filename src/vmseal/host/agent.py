@@ -8,6 +8,7 @@ import os
 import signal
 import ssl
 import uuid
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -27,14 +28,16 @@ from vmseal.host.storage_jobs import StorageJobs
 from vmseal.host.storage_verbs import ImageVerbs, JobVerbs, PoolVerbs
 from vmseal.host.tasks import Tasks
 from vmseal.host.verbs import Verbs
-from vmseal.host.virt_jobs import VirtJobs
+from vmseal.host.virt_jobs import Seals, VirtJobs
 from vmseal.model.errors import VerbError, VmsealError
 from vmseal.model.job import JobType
 from vmseal.rpc.server import Server
 from vmseal.rpc.tls import TlsFiles, server_context
+from vmseal.sealers import choice
 from vmseal.sealers.accelerator import Accelerators
+from vmseal.sealers.choice import SealerSettings
+from vmseal.sealers.libguestfs import remove_dead_sockets
 from vmseal.sealers.sealer import ProgramMissing, Sealer
-from vmseal.sealers.virt_sysprep import VirtSysprep
 
 logger = structlog.get_logger(__name__)
 
@@ -44,9 +47,12 @@ class StateInUse(VmsealError):
 
 
 class Agent:
-    """A host agent. Nothing runs before :meth:`start` and nothing after :meth:`close`."""
+    """A host agent. Nothing runs before :meth:`start` and nothing after :meth:`close`.
 
-    def __init__(self, settings: HostSettings, *, sealer: Sealer) -> None:
+    ``sealer`` seals unless a request names one of the ``others``.
+    """
+
+    def __init__(self, settings: HostSettings, *, sealer: Sealer, others: Sequence[Sealer] = ()) -> None:
         self._settings = settings
         self._state = settings.state.resolve()
         self._lock = -1
@@ -56,11 +62,12 @@ class Agent:
         self._qemu = QemuImg(mark=str(self._state))
         limits = {JobType.STORAGE: settings.storage_jobs, JobType.VIRT: settings.virt_jobs}
         self.jobs = Jobs(limits, publish=self._publish, retention=settings.job_retention)
-        self.capabilities = Capabilities(host_id="", sealers=[sealer.name])
-        self.verbs = self._assemble(sealer)
+        names = list(dict.fromkeys(each.name for each in (sealer, *others)))
+        self.capabilities = Capabilities(host_id="", sealers=names, profiles=choice.profiles(names))
+        self.verbs = self._assemble({each.name: each for each in (*others, sealer)}, default=sealer)
         self._server = Server(self.verbs.dispatch, ssl=self._ssl())
 
-    def _assemble(self, sealer: Sealer) -> Verbs:
+    def _assemble(self, sealers: Mapping[str, Sealer], *, default: Sealer) -> Verbs:
         settings, storage, qemu, jobs, tasks = self._settings, self.storage, self._qemu, self.jobs, self.tasks
         locks = ImageLocks()
         imports = Imports(qemu, settings.import_folders)
@@ -68,7 +75,14 @@ class Agent:
         storage_jobs = StorageJobs(
             storage=storage, qemu=qemu, imports=imports, locks=locks, jobs=jobs, deadline=settings.copy_deadline
         )
-        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, sealer=sealer, deadline=settings.seal_deadline)
+        seals = Seals(
+            sealers=sealers,
+            default=default.name,
+            profile=settings.profile,
+            erase=settings.erase,
+            deadline=settings.seal_deadline,
+        )
+        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals)
         groups = (
             HostVerbs(storage=storage, jobs=jobs, tasks=tasks, imports=imports, capabilities=self.capabilities),
             PoolVerbs(storage, tasks, jobs),
@@ -99,6 +113,7 @@ class Agent:
         self.verbs.is_ready = False
         port = await self._server.start(self._settings.address, self._settings.port)
         killed = await in_thread(process.kill_leftovers, str(self._state))
+        await in_thread(remove_dead_sockets, 0.0)
         if killed:
             logger.warning("programs of an earlier agent killed", number=killed)
         self.verbs.is_ready = True
@@ -139,8 +154,16 @@ class Agent:
 
 async def run(settings: HostSettings) -> None:
     """Serve until SIGTERM or SIGINT."""
-    sealer = VirtSysprep(state=settings.state.resolve(), program=settings.virt_sysprep, guestfish=settings.guestfish)
-    agent = Agent(settings, sealer=sealer)
+    sealers = choice.sealers(
+        SealerSettings(
+            state=settings.state.resolve(),
+            cache=settings.cache and settings.cache.resolve(),
+            virt_sysprep=settings.virt_sysprep,
+            guestfish=settings.guestfish,
+            memory=settings.memory,
+        )
+    )
+    agent = Agent(settings, sealer=choice.chosen(sealers, settings.sealer), others=list(sealers.values()))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

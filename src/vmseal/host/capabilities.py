@@ -24,7 +24,8 @@ class Capabilities:
     """Facts found at the start. ``accelerator`` is ``kvm``, ``tcg``, or empty while it is not known yet."""
 
     host_id: str
-    sealers: list[str]
+    sealers: list[str]  # the first one seals unless a request names another
+    profiles: list[str]
     accelerator: str = ""
     versions: dict[str, str] = field(default_factory=dict)
 
@@ -40,6 +41,7 @@ class Capabilities:
             "vmseal": {
                 "version": vmseal.__version__,
                 "sealers": self.sealers,
+                "profiles": self.profiles,
                 "accelerator": self.accelerator,
                 "versions": self.versions,
             },

@@ -9,6 +9,8 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from vmseal.sealers.auto import DEFAULT_SEALER, SealerName
+
 
 def is_loopback(address: str) -> bool:
     """Return whether only this machine can reach ``address``."""
@@ -42,8 +44,19 @@ class HostSettings(BaseSettings):
         default_factory=list, description="folders whose image files may be imported; none by default"
     )
 
-    virt_sysprep: str = Field(default="virt-sysprep", description="the program that seals")
-    guestfish: str = Field(default="guestfish", description="the program that looks into disks before the seal")
+    sealer: SealerName = Field(default=DEFAULT_SEALER, description="the sealer, unless a request names one")
+    profile: str | None = Field(
+        default=None,
+        description="what is sealed, unless a request says it: sysprep, default, thorough, or the path of your own; "
+        "None: the most that the sealer is made for",
+    )
+    erase: bool | None = Field(
+        default=None, description="make deleted data unreadable, unless a request says it; None: where the sealer can"
+    )
+    cache: Path | None = Field(default=None, description="folder for appliances; None: in the state folder")
+    memory: int | None = Field(default=None, ge=128, description="MiB of our appliance; None: what it needs")
+    virt_sysprep: str = Field(default="virt-sysprep", description="the program virt-sysprep")
+    guestfish: str = Field(default="guestfish", description="the program that looks into disks before virt-sysprep")
 
     @model_validator(mode="after")
     def _check_transport(self) -> Self:

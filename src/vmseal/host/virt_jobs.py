@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from vmseal.host.files import in_thread, sync_file
 from vmseal.host.image import Image
@@ -14,46 +16,78 @@ from vmseal.host.storage import Storage, lock_name, lock_names_of_templates
 from vmseal.host.volume import Volume
 from vmseal.model.errors import GeneralError, VerbError
 from vmseal.model.job import JobType
-from vmseal.rpc.verb import ImageReference, Seal
+from vmseal.rpc.verb import ImageReference, Seal, SealOptions
+from vmseal.sealers import choice
 from vmseal.sealers.sealer import Disk, Sealer, SealError, SealProgress, SealRequest
 
 GRACE = 60.0  # seconds that a sealer has to stop by itself after its deadline
 
 
-class VirtJobs:
-    """Registers the jobs; ``deadline`` in seconds is what a seal may take unless the caller says otherwise."""
+@dataclass(frozen=True, kw_only=True)
+class Seals:
+    """The sealers, and what a seal is unless the caller says otherwise; ``deadline`` in seconds."""
 
-    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, sealer: Sealer, deadline: float) -> None:
+    sealers: Mapping[str, Sealer]
+    default: str
+    profile: str | None = None
+    erase: bool | None = None
+    deadline: float
+
+    def sealer(self, options: SealOptions) -> Sealer:
+        """Return the sealer that a request wants."""
+        name = self.default if options.sealer is None else options.sealer
+        if name not in self.sealers:
+            raise GeneralError(f"Sealer {name!r} is unknown here; this host has {', '.join(self.sealers)}")
+        return self.sealers[name]
+
+    def request(self, name: str, options: SealOptions) -> SealRequest:
+        """Return what to seal, without disks."""
+        # Only known names come over the wire, never a path: what a profile's file holds must not be read by callers.
+        known = choice.profiles(self.sealers)
+        if options.profile is not None and options.profile not in known:
+            raise GeneralError(f"Profile {options.profile!r} is unknown here; this host has {', '.join(known)}")
+        deadline = self.deadline if options.deadline is None else options.deadline
+        if not 0 < deadline < math.inf:
+            raise GeneralError(f"A seal cannot have a deadline of {deadline} seconds")
+        return SealRequest(
+            name=name,
+            disks=(),
+            deadline=deadline,
+            profile=self.profile if options.profile is None else options.profile,
+            erase=self.erase if options.erase is None else options.erase,
+        )
+
+
+class VirtJobs:
+    """Registers the jobs."""
+
+    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, seals: Seals) -> None:
         self._storage = storage
         self._locks = locks
         self._jobs = jobs
-        self._sealer = sealer
-        self._deadline = deadline
+        self._seals = seals
 
     def seal(self, parameters: Seal) -> None:
         """Register the seal of all the images together."""
-        options = parameters.options
-        if options and options.sealer not in (None, self._sealer.name):
-            raise GeneralError(f"Sealer {options.sealer!r} is unknown here; this host has {self._sealer.name!r}")
+        options = parameters.options or SealOptions()
+        sealer = self._seals.sealer(options)
+        request = self._seals.request(parameters.vm_id, options)
         addresses = [image.address for image in parameters.images]
         if len({(address.domain, address.image) for address in addresses}) != len(addresses):
             raise GeneralError("An image is named twice")
-        deadline = options.deadline if options and options.deadline is not None else self._deadline
-        if not 0 < deadline < math.inf:
-            raise GeneralError(f"A seal cannot have a deadline of {deadline} seconds")
 
         async def body(job: Job) -> None:
             try:
-                await self._seal(job, parameters, deadline)
+                await self._seal(job, parameters, sealer=sealer, request=request)
             except VerbError as error:  # VDSM's clients know only 100 for a seal; the number is in the text
                 raise GeneralError(f"{error.message} (code={error.code})") from error
             except SealError as error:
                 raise GeneralError(f"[{error.reason}] {error}") from error
 
-        job_id = parameters.job_id
-        self._jobs.add(Job(id=job_id, type=JobType.VIRT, description="seal_vm", body=body, deadline=deadline + GRACE))
+        limit = request.deadline + GRACE
+        self._jobs.add(Job(id=parameters.job_id, type=JobType.VIRT, description="seal_vm", body=body, deadline=limit))
 
-    async def _seal(self, job: Job, parameters: Seal, deadline: float) -> None:
+    async def _seal(self, job: Job, parameters: Seal, *, sealer: Sealer, request: SealRequest) -> None:
         self._storage.require_pool(parameters.pool)
         if not parameters.images:
             return
@@ -69,27 +103,27 @@ class VirtJobs:
                 _leaf(image, reference.volume) for image, reference in zip(images, parameters.images, strict=True)
             ]
             disks = tuple(Disk(volume.path, volume.load().format) for volume in volumes)
-            request = SealRequest(name=parameters.vm_id, disks=disks, deadline=deadline)
             # All go ILLEGAL before the first is touched, and none comes back unless all were sealed.
             with ExitStack() as sealing:
                 for volume in volumes:
                     sealing.enter_context(volume.sealing())
-                await self._run_sealer(job, request)
+                await _run(job, sealer, replace(request, disks=disks))
                 for volume in volumes:  # what was sealed must not come back after a power failure
                     await in_thread(sync_file, volume.path)
 
-    async def _run_sealer(self, job: Job, request: SealRequest) -> None:
-        def show(progress: SealProgress) -> None:
-            job.progress, job.operation = progress.percent, progress.operation
-            if progress.log is not None:
-                job.log = str(progress.log)
-
-        job.operation = "sealing"
-        report = await self._sealer.seal(request, show)
-        job.report = report.as_json()
-
     def _image(self, reference: ImageReference) -> Image:
         return self._storage.domain(reference.domain).image(reference.image)
+
+
+async def _run(job: Job, sealer: Sealer, request: SealRequest) -> None:
+    def show(progress: SealProgress) -> None:
+        job.progress, job.operation = progress.percent, progress.operation
+        if progress.log is not None:
+            job.log = str(progress.log)
+
+    job.operation = "sealing"
+    report = await sealer.seal(request, show)
+    job.report = report.as_json()
 
 
 def _leaf(image: Image, volume_id: str) -> Volume:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from vmseal.seal.first_boot import SSH_HOSTKEYS
 from vmseal.sealers.inspection import Inspection
+from vmseal.sealers.sealer import MachineId, RequestNotPossible, SealRequest
 
+PROFILE = "sysprep"  # virt-sysprep's defaults are what it can do
 # virt-sysprep fills these with fresh bytes, the same in every clone. systemd and the init scripts make new ones.
 RANDOM_SEEDS = (
     "/var/lib/systemd/random-seed",
@@ -28,16 +30,60 @@ HOSTNAME_SET = frozenset({
 })  # fmt: skip
 
 
-def options(inspection: Inspection, hostname: str, folder: Path) -> list[str]:
+def require_possible(request: SealRequest) -> None:
+    """Raise unless virt-sysprep can do what is asked for.
+
+    Raises:
+        RequestNotPossible: with what it cannot do.
+
+    """
+    asked = {
+        f"the profile {request.profile}": request.profile not in (None, PROFILE),
+        "erasing": bool(request.erase),
+        f"a machine-id that is {request.machine_id}": request.machine_id not in (None, MachineId.EMPTY),
+        "keys of encrypted disks": bool(request.keys),
+    }
+    if cannot := [what for what, wanted in asked.items() if wanted]:
+        raise RequestNotPossible(f"virt-sysprep cannot do this: {', '.join(cannot)}; the sealer appliance can")
+
+
+def options(request: SealRequest, inspection: Inspection, folder: Path) -> list[str]:
     """Return the options for this guest; files that are to be uploaded are put into ``folder``."""
-    chosen = ["--hostname", hostname, "--selinux-relabel"]
+    chosen = [*request.passed]
+    if request.operations is not None:
+        chosen += ["--operations", ",".join(request.operations)]
+    if request.mount_options:
+        chosen += ["--mount-options", ";".join(f"{point}:{words}" for point, words in request.mount_options.items())]
+    chosen += [word for user in request.remove_users for word in ("--remove-user-accounts", user)]
+    chosen += [word for user in request.keep_users for word in ("--keep-user-accounts", user)]
+    return chosen + (_customize(request, inspection, folder) if includes(request, "customize") else [])
+
+
+def includes(request: SealRequest, operation: str) -> bool:
+    """Whether an operation that is on by default is among those that the request selects."""
+    included = request.operations is None
+    for word in request.operations or ():
+        if word.removeprefix("-") in (operation, "defaults", "all"):
+            included = not word.startswith("-")
+    return included
+
+
+def empties_machine_id(request: SealRequest, inspection: Inspection) -> bool:
+    """Whether the guest's machine-id has to be empty afterwards."""
+    wanted = includes(request, "customize") and includes(request, "machine-id")
+    return inspection.machine_id_is_file and wanted
+
+
+def _customize(request: SealRequest, inspection: Inspection, folder: Path) -> list[str]:
+    chosen = ["--hostname", request.hostname]
+    chosen += ["--selinux-relabel" if request.selinux_relabel else "--no-selinux-relabel"]
     if sets_hostname_itself(inspection):
-        chosen += ["--write", f"/etc/hostname:{hostname}\n"]
+        chosen += ["--write", f"/etc/hostname:{request.hostname}\n"]
     for path in (*RANDOM_SEEDS, LVM_DEVICES):
         chosen += ["--delete", path]
     if needs_host_keys(inspection):
         chosen += _first_boot_unit(folder)
-    if inspection.machine_id_is_file:
+    if empties_machine_id(request, inspection):
         chosen += ["--truncate", "/etc/machine-id"]  # the last word: virt-sysprep has written a fresh id by now
     return chosen
 

@@ -32,6 +32,7 @@ from vmseal.sealers.sealer import (
 
 LONGEST_ANSWER = 256 * 1024  # bytes of one answer of guestfish that are read; the rest is cut off
 KEPT_NOISE = 400  # lines
+NEW_FOLDER = 60.0  # seconds in which libguestfs has made its socket
 LOG_RETENTION = 30 * 24 * 3600.0  # seconds
 NOISE_OF_GUESTFISH = re.compile(r"libguestfs: error: (.*)|(unknown command|should have \d+ parameter.*)")
 
@@ -50,12 +51,12 @@ class Run:
 
 
 @contextmanager
-def open_run(state: Path, name: str, accelerator: Accelerator) -> Iterator[Run]:
+def open_run(state: Path, name: str, accelerator: Accelerator, *, cache: Path) -> Iterator[Run]:
     """Make a folder for one run below ``state`` and remove it at the end; the log stays for 30 days.
 
-    The appliance that libguestfs builds (370 MB) is kept in ``state``/cache and shared: libguestfs locks it itself.
+    The appliance that libguestfs builds (370 MB) is kept in ``cache`` and shared: libguestfs locks it itself.
     """
-    cache, logs, runs = (state / part for part in ("cache", "logs", "runs"))
+    logs, runs = state / "logs", state / "runs"
     for folder in (cache, logs, runs):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     _remove_old(logs)
@@ -66,7 +67,7 @@ def open_run(state: Path, name: str, accelerator: Accelerator) -> Iterator[Run]:
         try:
             yield Run(own, log, _environment(state, own, cache, accelerator=accelerator))
         finally:
-            _remove_dead_sockets(begin)
+            remove_dead_sockets(begin)
 
 
 @contextmanager
@@ -116,15 +117,26 @@ def _environment(state: Path, temporary: Path, cache: Path, *, accelerator: Acce
     }
 
 
-def _remove_dead_sockets(since: float) -> None:
-    """Remove what libguestfs leaves of its sockets when it is killed: root's are always below /tmp."""
+def remove_dead_sockets(since: float) -> None:
+    """Remove the folders that libguestfs leaves of its sockets when it is killed: root's are always below /tmp.
+
+    ``since``: only folders that are not older, in seconds since the epoch. A socket of a program that lives is bound.
+    """
     bound = Path("/proc/net/unix").read_text()
     for folder in Path("/tmp").glob("libguestfs??????"):  # noqa: S108  libguestfs's choice
         with suppress(FileNotFoundError):
             status = folder.lstat()
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mtime >= since - 1
-            if ours and (folder / "guestfsd.sock").is_socket() and f"{folder}/" not in bound:
+            if ours and f"{folder}/" not in bound and _held_sockets(folder, status.st_mtime):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _held_sockets(folder: Path, changed: float) -> bool:
+    """Whether there is nothing but sockets in it; one that is empty and new may be about to get its first."""
+    entries = list(folder.iterdir())
+    if not entries:
+        return changed < time.time() - NEW_FOLDER
+    return all(entry.is_socket() for entry in entries)
 
 
 def disk_options(disks: Sequence[Disk]) -> list[str]:

@@ -154,6 +154,12 @@ class ApplianceUnable(SealError):
     reason = "appliance-unable"
 
 
+class RequestNotPossible(SealError):
+    """The sealer cannot do what was asked for; nothing was written."""
+
+    reason = "request-not-possible"
+
+
 class NoSpace(SealError):
     """A file system of the host or of the guest is full."""
 

@@ -43,9 +43,10 @@ logger = structlog.get_logger(__name__)
 
 
 class VirtSysprep(Sealer):
-    """Seals with the virt-sysprep program and libguestfs; caches, logs and temporary files are below ``state``.
+    """Seals with the virt-sysprep program and libguestfs; logs and temporary files are below ``state``.
 
-    ``accelerators`` is for tests and for callers that know which accelerator works.
+    ``cache`` is where libguestfs keeps its appliance, ``state``/cache unless given. ``accelerators`` is for tests and
+    for callers that know which accelerator works.
     """
 
     name = "virt-sysprep"
@@ -54,11 +55,13 @@ class VirtSysprep(Sealer):
         self,
         *,
         state: Path,
+        cache: Path | None = None,
         program: str = "virt-sysprep",
         guestfish: str = "guestfish",
         accelerators: Accelerators | None = None,
     ) -> None:
         self._state = state
+        self._cache = cache or state / "cache"
         self._program = program
         self._guestfish = guestfish
         self._accelerators = accelerators or Accelerators(state)
@@ -90,14 +93,15 @@ class VirtSysprep(Sealer):
     async def _seal(self, request: SealRequest, output: Output) -> SealReport:
         if not 1 <= len(request.disks) <= MAX_DISKS:
             raise SealError(f"{len(request.disks)} disks; one to {MAX_DISKS} can be sealed together")
+        customization.require_possible(request)
         output.advance(0.0, "checking the disks")
         await disks.check(request.disks, writable=not request.dry_run)
         accelerator, inspection = await self._inspect(request, output)
         output.advance(INSPECTED, f"found {inspection.system.product}")
-        with libguestfs.open_run(self._state, request.name, accelerator) as run:
+        with libguestfs.open_run(self._state, request.name, accelerator, cache=self._cache) as run:
             version = await self._version(run)
             finished = await self._run(request, inspection, run, output=output)
-            self._judge(finished, inspection, run, output=output)
+            self._judge(request, inspection, finished, run=run, output=output)
         output.advance(100.0, "done")
         return SealReport(
             sealer=self.name,
@@ -125,7 +129,7 @@ class VirtSysprep(Sealer):
             return Accelerator.TCG, inspection
 
     async def _inspect_with(self, accelerator: Accelerator, request: SealRequest, output: Output) -> Inspection:
-        with libguestfs.open_run(self._state, request.name, accelerator) as run:
+        with libguestfs.open_run(self._state, request.name, accelerator, cache=self._cache) as run:
             output.advance(2.0, "starting the inspection")
             async with Guestfish(self._guestfish, request.disks, run) as guest:
                 output.advance(INSPECTED / 2, "inspecting the guest")
@@ -137,7 +141,7 @@ class VirtSysprep(Sealer):
 
     async def _run(self, request: SealRequest, inspection: Inspection, run: Run, *, output: Output) -> process.Finished:
         command = [self._program, "-x", *(["--dry-run"] if request.dry_run else [])]
-        command += customization.options(inspection, request.hostname, run.folder)
+        command += customization.options(request, inspection, run.folder)
         command += _reversed(request.disks)
         output.writing = not request.dry_run
         output.advance(INSPECTED, "starting virt-sysprep")
@@ -151,7 +155,9 @@ class VirtSysprep(Sealer):
         except FileNotFoundError as error:
             raise libguestfs.program_missing(error) from error
 
-    def _judge(self, finished: process.Finished, inspection: Inspection, run: Run, *, output: Output) -> None:
+    def _judge(
+        self, request: SealRequest, inspection: Inspection, finished: process.Finished, *, run: Run, output: Output
+    ) -> None:
         """Raise unless virt-sysprep has sealed everything; its status says only a part of that."""
         if finished.returncode != 0:
             known = libguestfs.cause(finished.output, run.log)
@@ -162,9 +168,10 @@ class VirtSysprep(Sealer):
             raise SealError(
                 f"{self._program} has left a part of the guest unsealed: {'; '.join(serious)}\nAll output: {run.log}"
             )
-        if "customize" not in {operation.name for operation in output.operations}:
+        ran = {operation.name for operation in output.operations}
+        if customization.includes(request, "customize") and "customize" not in ran:
             raise SealError(f"{self._program} ended without its last operation, customize\nAll output: {run.log}")
-        if inspection.machine_id_is_file and not output.machine_id_is_empty:
+        if customization.empties_machine_id(request, inspection) and not output.machine_id_is_empty:
             raise SealError(f"{self._program} has not left /etc/machine-id empty\nAll output: {run.log}")
 
 

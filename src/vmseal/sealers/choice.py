@@ -1,0 +1,61 @@
+"""The sealers that there are, put together for a host agent or for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from vmseal.sealers import customization
+from vmseal.sealers.auto import Auto, SealerName
+from vmseal.sealers.sealer import RequestNotPossible, Sealer
+from vmseal.sealers.virt_sysprep import VirtSysprep
+
+PROFILES = ("sysprep", "default", "thorough")  # the built-in ones, each with all of those before it
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealerSettings:
+    """Where sealers keep what they need, and their programs.
+
+    ``state``: folder for logs and temporary files. ``cache``: folder for appliances; None: in ``state``. ``memory`` of
+    our appliance in MiB; None: what it needs.
+    """
+
+    state: Path
+    cache: Path | None = None
+    virt_sysprep: str = "virt-sysprep"
+    guestfish: str = "guestfish"
+    memory: int | None = None
+
+
+def sealers(settings: SealerSettings) -> dict[str, Sealer]:
+    """Return all sealers by name."""
+    other = VirtSysprep(
+        state=settings.state, cache=settings.cache, program=settings.virt_sysprep, guestfish=settings.guestfish
+    )
+    appliance = _appliance(settings)
+    own = [appliance, Auto(appliance, other)] if appliance else []
+    return {sealer.name: sealer for sealer in (other, *own)}
+
+
+def _appliance(settings: SealerSettings) -> Sealer | None:  # noqa: ARG001  the appliance is being built
+    """Return our own appliance."""
+    return None
+
+
+def chosen(known: Mapping[str, Sealer], name: str) -> Sealer:
+    """Return the sealer of that name.
+
+    Raises:
+        RequestNotPossible: there is none.
+
+    """
+    if name not in known:
+        raise RequestNotPossible(f"There is no sealer {name!r} here; there are: {', '.join(sorted(known))}")
+    return known[name]
+
+
+def profiles(known: Iterable[str]) -> list[str]:
+    """Return the built-in profiles that sealers of these names have between them."""
+    return list(PROFILES) if SealerName.APPLIANCE in known else [customization.PROFILE]
