@@ -1,0 +1,131 @@
+"""Globs of the catalogue, as virt-sysprep has them (glob(3) with braces), taken apart for fast and safe matching.
+
+``*`` and ``?`` do not match a leading dot, ``[...]`` is a set of characters, ``{a,b}`` alternatives (slashes too), a
+backslash takes the next character as it is, ``**`` is any depth, hidden folders too, and ``~`` every home. Links are
+followed up to the first wildcard or the home, and never behind it: what a user of the guest can plant does not lead a
+deletion elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+WILD = re.compile(r"(?<!\\)[*?\[]")
+ANY_DEPTH = "**"
+HOME = "~"
+# In these, and in what is named so, hardly anything belongs to a user: a home there has only the user's dot files.
+SYSTEM_FOLDERS = (
+    "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/lib32", "/lib64", "/opt", "/proc", "/root", "/run",
+    "/sbin", "/srv", "/sys", "/usr", "/usr/bin", "/usr/lib", "/usr/lib64", "/usr/local", "/usr/sbin", "/usr/share",
+    "/var", "/var/lib",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Names:
+    """Which names of a folder match: some by themselves, others by an expression; ``every``: all, hidden ones too."""
+
+    literal: frozenset[str]
+    wild: re.Pattern[str] | None
+    every: bool = False
+
+    @property
+    def scans(self) -> bool:
+        """Whether all names of the folder have to be looked at."""
+        return self.every or self.wild is not None
+
+    def match(self, name: str) -> bool:
+        """Whether a name matches."""
+        return self.every or name in self.literal or (self.wild is not None and self.wild.fullmatch(name) is not None)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders to look into: ``base`` is followed through links, ``inner`` (parts with wildcards) is not."""
+
+    base: str
+    inner: tuple[str, ...]
+    names: Names
+
+
+def places(patterns: Iterable[str], homes: Sequence[str]) -> list[Place]:
+    """Return where to look for what matches; each folder comes once, however many patterns name it."""
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for pattern in patterns:
+        for plain in expand(pattern):
+            for base, inner, last in _taken_apart(plain, homes):
+                found.setdefault((base, inner), []).append(last)
+    return [Place(base, inner, _names(lasts)) for (base, inner), lasts in found.items()]
+
+
+def expand(pattern: str) -> list[str]:
+    """Return the patterns that one with braces stands for."""
+    match = re.search(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}", pattern)  # an innermost pair
+    if not match:
+        return [pattern]
+    before, after = pattern[: match.start()], pattern[match.end() :]
+    choices = re.split(r"(?<!\\),", match[1])
+    return list(dict.fromkeys(plain for choice in choices for plain in expand(before + choice + after)))
+
+
+def escape(path: str) -> str:
+    """Return the pattern that matches only this path."""
+    return re.sub(r"([\\*?\[\]{},~])", r"\\\1", path)
+
+
+def regex(glob: str) -> str:
+    """Return the expression for one part of a path."""
+    parts = ["(?!\\.)"] if glob[:1] in {"*", "?", "["} else []
+    position = 0
+    while position < len(glob):
+        taken, text = _token(glob, position)
+        parts.append(text)
+        position += taken
+    return "".join(parts)
+
+
+def _token(glob: str, position: int) -> tuple[int, str]:
+    character = glob[position]
+    if character == "*":
+        return 1, ".*"
+    if character == "?":
+        return 1, "."
+    if character == "\\" and position + 1 < len(glob):
+        return 2, re.escape(glob[position + 1])
+    if character == "[" and (match := re.compile(r"\[([!^]?)(\]?[^\]]*)\]").match(glob, position)):
+        inside = re.sub(r"([\\\[&~|^])", r"\\\1", match[2])
+        return len(match[0]), f"[{'^' if match[1] else ''}{inside}]"
+    return 1, re.escape(character)
+
+
+def _literal(part: str) -> str | None:
+    """Return the name that a part stands for; None if it has wildcards."""
+    return None if WILD.search(part) else re.sub(r"\\(.)", r"\1", part)
+
+
+def _taken_apart(pattern: str, homes: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    parts = pattern.split("/")[1:]
+    if pattern.split("/", 1)[0] != HOME:
+        fixed = 0
+        while fixed < len(parts) - 1 and _literal(parts[fixed]) is not None:
+            fixed += 1
+        yield _placed("/" + "/".join(_literal(part) or "" for part in parts[:fixed]), parts[fixed:])
+        return
+    for home in homes:
+        if home not in SYSTEM_FOLDERS or home == "/root" or (parts[0].startswith(".") and _literal(parts[0])):
+            yield _placed(home, parts)
+
+
+def _placed(base: str, parts: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
+    # "**" at the end means all that is below.
+    *inner, last = [*parts, ANY_DEPTH] if parts[-1] == ANY_DEPTH else parts
+    return base, tuple(inner), last
+
+
+def _names(lasts: Sequence[str]) -> Names:
+    literal = frozenset(name for last in lasts if (name := _literal(last)) is not None)
+    wild = sorted({regex(last) for last in lasts if last != ANY_DEPTH and _literal(last) is None})
+    joined = re.compile("|".join(f"(?:{text})" for text in wild), re.DOTALL) if wild else None
+    return Names(literal, joined, every=ANY_DEPTH in lasts)
