@@ -62,12 +62,14 @@ async def run(
     log: Path | None = None,
     deadline: float | None = None,
     feed: asyncio.Queue[str] | None = None,
+    pass_fds: Sequence[int] = (),
 ) -> Finished:
     r"""Run ``command`` to its end and return how it ended; a status other than 0 is no error here.
 
     ``env`` is the whole environment (default: the caller's). ``on_line`` gets each line of output without its end; a
     ``\r`` ends a line too. All output is appended to the file ``log`` (mode 0600). Whatever the program leaves running
-    is killed. Standard input is empty, or what comes out of ``feed``, as it comes.
+    is killed. Standard input is empty, or what comes out of ``feed``, as it comes. ``pass_fds`` stay open in the
+    program, with the same numbers.
 
     Raises:
         FileNotFoundError: the program is not installed.
@@ -92,6 +94,7 @@ async def run(
             env=environment,
             cwd=cwd,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
         # A child left behind would hold the output open, and might write to a disk: it goes too.
         beside = [asyncio.create_task(_clear_after(protocol.exited, mark))]

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,18 @@ LOCKED = ("lock", "Is another process using the image")  # QEMU: Failed to get "
 LEAKED = 3  # status of qemu-img check: clusters are lost, nothing else; harmless
 
 
-async def check(disks: Sequence[Disk], *, writable: bool) -> None:
+@dataclass(frozen=True)
+class Layer:
+    """One file of an image's chain, and its format in QEMU's words."""
+
+    path: Path
+    driver: str
+
+
+async def check(disks: Sequence[Disk], *, writable: bool) -> list[tuple[Layer, ...]]:
     """Raise unless every disk is a sound image of its stated format that nobody else uses.
+
+    Returns each disk's chain: the image first, then what it is built on.
 
     Raises:
         DiskUnreadable: missing, not a file or block device, not readable (or writable), of another format, truncated,
@@ -34,11 +45,13 @@ async def check(disks: Sequence[Disk], *, writable: bool) -> None:
 
     """
     seen: dict[Path, Disk] = {}
+    chains = []
     for disk in disks:
         _check_file(disk.path, writable=writable)
-        await _check_image(disk)
+        chains.append(await _check_image(disk))
         if seen.setdefault(disk.path.resolve(), disk) is not disk:
             raise DiskUnreadable(f"{disk.path} is given twice; give each disk once")
+    return chains
 
 
 def _check_file(path: Path, *, writable: bool) -> None:
@@ -60,16 +73,18 @@ def _check_file(path: Path, *, writable: bool) -> None:
         raise DiskUnreadable(f"{path}: {error.strerror}") from error
 
 
-async def _check_image(disk: Disk) -> None:
+async def _check_image(disk: Disk) -> tuple[Layer, ...]:
     chain = await _chain(disk)
+    layers = tuple(Layer(Path(image["filename"]), image["format"]) for image in chain)
     if disk.format is VolumeFormat.RAW:
         with disk.path.open("rb") as file:
             if file.read(len(QCOW2_MAGIC)) == QCOW2_MAGIC:
                 raise DiskUnreadable(f"{disk.path} is stated as raw but has a qcow2 header; state its format as qcow2")
-        return
+        return layers
     for image in chain:
         if image["format"] == "qcow2":
             await _check_clusters(disk, image["filename"])
+    return layers
 
 
 async def _chain(disk: Disk) -> list[dict[str, Any]]:

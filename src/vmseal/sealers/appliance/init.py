@@ -1,0 +1,227 @@
+"""The first process inside the appliance. Standard library and ``vmseal.seal`` only; runs as root, in a VM, once.
+
+It prepares all that can be prepared, says that it is ready, and is frozen there for the snapshot. Every restored VM
+goes on from that moment with the same memory, so nothing random may be drawn here: that comes with the request.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import mmap
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+INSIDE = "/vmseal"  # where the builder has put everything
+PORT = "org.vmseal.request"  # name of the virtio-serial port
+MOUNTS = (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp"))  # noqa: S108  nobody else is here
+LONGEST_REQUEST = 64 * 1024 * 1024  # bytes
+PATIENCE = 15.0  # seconds; for a disk that was plugged in to appear
+KEPT_FREE = 12 * 1024 * 1024  # bytes of memory that are not overwritten before the snapshot
+POWER_OFF = 0x4321FEDC  # LINUX_REBOOT_CMD_POWER_OFF of linux/reboot.h
+REBOOT_MAGIC = (0xFEE1DEAD, 0x28121969)
+REBOOT = {"x86_64": 169, "aarch64": 142}  # system call numbers
+
+Message = dict[str, object]
+
+
+class Refused(Exception):
+    """The request cannot be taken; the reason is a word of vmseal.sealers.sealer."""
+
+    reason = "appliance-failed"
+
+
+def main() -> None:
+    """Serve one request and switch the VM off, whatever happens."""
+    try:
+        prepare()
+        port = open_port()
+        serve(port)
+    except BaseException:  # noqa: BLE001  there is nobody above
+        traceback.print_exc()
+    finally:
+        power_off()
+
+
+def prepare() -> None:
+    """Mount what the kernel offers, load what every seal needs, import the library."""
+    os.environ.clear()
+    os.environ.update(PATH="/usr/sbin:/usr/bin:/sbin:/bin", HOME="/", LC_ALL="C")
+    libc = ctypes.CDLL(None, use_errno=True)
+    for kind, target in MOUNTS:
+        if libc.mount(kind.encode(), target.encode(), kind.encode(), 0, None) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot mount {kind}")
+    sys.path.insert(0, f"{INSIDE}/lib")
+    from vmseal.seal import kernel  # noqa: PLC0415  its path is known only now
+
+    for module in json.loads(Path(INSIDE, "early.json").read_bytes()):
+        kernel.load(module)
+
+
+def open_port() -> int:
+    """Open the virtio-serial port; there is no udev that would give it its name."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        for folder in Path("/sys/class/virtio-ports").glob("*"):
+            if (folder / "name").exists() and (folder / "name").read_text().strip() == PORT:
+                return os.open(f"/dev/{folder.name}", os.O_RDWR | os.O_CLOEXEC)
+        time.sleep(0.005)
+    raise OSError(f"the port {PORT} did not appear")
+
+
+def serve(port: int) -> None:
+    """Say ready, and answer the request that comes."""
+    emit = emitter(port)
+    answer = load_service()
+    gc.collect()
+    gc.freeze()
+    give_back_memory()
+    emit({"event": "ready"})
+    last: Message = {"event": "error", "reason": "failed", "message": "the seal ended without a result"}
+    last["untouched"] = False
+    began = False
+    try:
+        request = read_request(port)
+        emit({"event": "begin"})
+        find_disks(request)
+        began = True
+        for message in collected(answer, request, emit):
+            last = message
+    except BaseException as error:  # noqa: BLE001  whatever it is, somebody waits for an answer
+        traceback.print_exc()
+        reason = getattr(error, "reason", "failed")
+        text = f"{type(error).__name__}: {error}"
+        last = {"event": "error", "reason": str(reason), "message": text, "untouched": not began}
+    os.sync()
+    emit(last)
+
+
+def collected(
+    answer: Callable[[Message, Callable[[Message], None]], None], request: Message, emit: Callable[[Message], None]
+) -> list[Message]:
+    """Answer the request; return what ends it, which must not be said before everything is written."""
+    ends: list[Message] = []
+
+    def take(message: Message) -> None:
+        ends.append(message) if message.get("event") in ("report", "error") else emit(message)
+
+    answer(request, take)
+    return ends[:1]
+
+
+def emitter(port: int) -> Callable[[Message], None]:
+    """Return a function that writes a message as a line."""
+
+    def emit(message: Message) -> None:
+        data = json.dumps(message).encode() + b"\n"
+        while data:
+            data = data[os.write(port, data) :]
+
+    return emit
+
+
+def load_service() -> Callable[[Message, Callable[[Message], None]], None]:
+    """Import all of the library, so that no restored VM has to."""
+    import importlib  # noqa: PLC0415  only here
+    import pkgutil  # noqa: PLC0415
+
+    import vmseal.seal  # noqa: PLC0415  its path is known only now
+
+    for module in pkgutil.walk_packages(vmseal.seal.__path__, "vmseal.seal."):
+        importlib.import_module(module.name)
+    service = sys.modules.get("vmseal.seal.service")
+    answer: Callable[[Message, Callable[[Message], None]], None] = getattr(service, "answer", list_disks)
+    return answer
+
+
+def list_disks(request: Message, emit: Callable[[Message], None]) -> None:
+    """Answer with the disks: what there is to say without a library that seals."""
+    disks = request["disks"]
+    assert isinstance(disks, list)  # noqa: S101  find_disks has gone through it
+    found = ", ".join(str(disk["device"]) for disk in disks)
+    emit({"event": "error", "reason": "appliance-unable", "message": f"cannot seal {found}", "untouched": True})
+
+
+def read_request(port: int) -> Message:
+    """Read a line from the port and return what it says."""
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        part = os.read(port, 65536)
+        if not part:
+            raise Refused("the host has hung up")
+        data += part
+        if len(data) > LONGEST_REQUEST:
+            raise Refused("the request is too long")
+    request: Message = json.loads(data)
+    if isinstance(now := request.get("time"), (int, float)):
+        time.clock_settime(time.CLOCK_REALTIME, now)  # the snapshot's clock stands still
+    return request
+
+
+def find_disks(request: Message) -> None:
+    """Wait for the disks and write their device names into the request, in the order of their LUNs."""
+    disks = request["disks"]
+    if not isinstance(disks, list):
+        raise Refused("the request's disks are no list")
+    devices: dict[int, str] = {}
+    begin = time.monotonic()
+    while len(devices) < len(disks):
+        waited = time.monotonic() - begin
+        if waited > PATIENCE:
+            raise Refused(f"{len(devices)} of {len(disks)} disks appeared within {PATIENCE:g} s")
+        if waited > 0.2:  # seconds; an event got lost: the queue of virtio-scsi is short
+            rescan()
+        time.sleep(0.002 if waited < 0.2 else 0.1)
+        devices = present_disks()
+    for number, disk in enumerate(disks):
+        disk["device"] = devices[number]
+
+
+def rescan() -> None:
+    """Have the kernel look for disks on all SCSI buses."""
+    for host in Path("/sys/class/scsi_host").glob("host*"):
+        (host / "scan").write_text("- - -")
+
+
+def present_disks() -> dict[int, str]:
+    """Return LUN -> device of the disks that can be opened."""
+    found = {}
+    for folder in Path("/sys/block").glob("sd*"):
+        address = (folder / "device").resolve().name  # host:channel:target:lun
+        device = f"/dev/{folder.name}"
+        if (folder / "size").read_text().strip() != "0" and Path(device).exists():
+            found[int(address.rpartition(":")[2])] = device
+    return found
+
+
+def give_back_memory() -> None:
+    """Leave free memory as zeros, which cost nothing in a snapshot: caches dropped, free pages written once."""
+    Path("/proc/sys/vm/drop_caches").write_text("3")
+    Path("/proc/sys/vm/overcommit_memory").write_text("1")
+    size = free_memory() - KEPT_FREE
+    if size > 0:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_POPULATE", 0)
+        mmap.mmap(-1, size & ~0xFFF, flags=flags).close()
+
+
+def free_memory() -> int:
+    """Return the free memory in bytes."""
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemFree:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def power_off() -> None:
+    """End the VM."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.syscall(REBOOT[os.uname().machine], *REBOOT_MAGIC, POWER_OFF, None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,385 @@
+"""QEMU as the appliance runs it: an ordinary process without rights, network and names of files.
+
+Everything QEMU works on is opened here and handed over as a descriptor, so that a QEMU that was taken over from inside
+can reach nothing else. When vmseal is root, QEMU is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import socket
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from vmseal import process
+from vmseal.sealers.accelerator import Accelerator
+from vmseal.sealers.appliance.channel import Channel, Ready
+from vmseal.sealers.appliance.qmp import Json, Qmp, QmpError
+from vmseal.sealers.sealer import ApplianceFailed, DiskInUse, DiskUnreadable, ProgramMissing
+
+T = TypeVar("T")
+
+NOBODY = 65534  # user and group that own nothing: nobody and nogroup
+HEADER = 64 * 1024  # bytes; the part of a kernel image that QEMU reads before it believes that it is one
+PORT = "org.vmseal.request"  # init.py knows it too
+KERNEL_OPTIONS = "quiet loglevel=3 panic=-1 oops=panic init_on_alloc=0 mitigations=off random.trust_cpu=on"
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+BANDWIDTH = 2**40  # bytes a second; QEMU's default for a migration is 128 MiB
+POLL = 0.005  # seconds
+QUIT_DEADLINE = 30.0  # seconds; QEMU writes the images' metadata back at its end
+LOCKED = ("lock", "Is another process using the image")
+
+
+@dataclass(frozen=True)
+class _Board:
+    machine: str
+    console: str
+    models: Mapping[Accelerator, str]
+
+
+BOARDS = {
+    "x86_64": _Board(
+        "pc,usb=off,vmport=off,hpet=off",
+        "ttyS0",
+        # Five-level page tables slow emulation down and serve nothing here.
+        {Accelerator.TCG: "max,la57=off", Accelerator.KVM: "host"},
+    ),
+    "aarch64": _Board("virt,gic-version=max", "ttyAMA0", {Accelerator.TCG: "max", Accelerator.KVM: "host"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What VM is started, with which QEMU; ``memory`` in MiB. ``mark`` is the state folder of who starts it."""
+
+    qemu: str
+    accelerator: Accelerator
+    memory: int
+    mark: str
+
+    @property
+    def model(self) -> str:
+        """The CPU model, in QEMU's words."""
+        return _board().models[self.accelerator]
+
+    def identity(self, program: Path) -> list[str]:
+        """Return what a snapshot depends on; ``program`` is the file of QEMU."""
+        status = program.stat()
+        host = platform.machine() if self.accelerator is Accelerator.TCG else _cpu()
+        version = f"{program}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+        return [version, self.accelerator, self.model, _board().machine, str(self.memory), host, KERNEL_OPTIONS]
+
+
+def _board() -> _Board:
+    try:
+        return BOARDS[platform.machine()]
+    except KeyError as error:
+        raise ApplianceFailed(f"there is no appliance for {platform.machine()}; use --sealer virt-sysprep") from error
+
+
+def _cpu() -> str:
+    """Return what says that the host's CPU is another one."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    return "\n".join(line for line in lines[:30] if line.startswith(("model", "stepping", "microcode", "flags")))
+
+
+@dataclass(frozen=True)
+class OpenLayer:
+    """A file of a disk's chain, open; ``driver`` is its format in QEMU's words."""
+
+    descriptor: int
+    driver: str
+    is_block_device: bool
+
+
+@dataclass(frozen=True)
+class Boot:
+    """How a VM begins: at the kernel, or, with ``snapshot`` (a descriptor to read), where that was made."""
+
+    kernel: Path
+    interpreter: Path
+    initramfs: Path
+    snapshot: int | None = None
+
+
+class Machine:
+    """A VM; use it with ``async with``: it runs (a restored one still stands) at the begin, and is gone at the end."""
+
+    def __init__(self, hardware: Hardware, boot: Boot) -> None:
+        self._hardware = hardware
+        self._boot = boot
+        self._task: asyncio.Task[process.Finished] | None = None
+        self._output: list[str] = []
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        """Start QEMU.
+
+        Raises:
+            ApplianceFailed: it does not start, or does not take the snapshot.
+            ProgramMissing: there is none.
+
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End QEMU, however it is."""
+        if self._task:
+            self._task.cancel()
+            await process.uninterrupted(_ended(self._task))
+        await process.uninterrupted(self._stack.aclose())
+
+    async def _start(self) -> None:
+        with ExitStack() as passed:  # the other ends, which must be QEMU's alone for its end to be seen
+            control, port = (self._pair(passed) for _ in range(2))
+            command = self._command(control[1], port[1], passed)
+            self.qmp = await self._stack.enter_async_context(Qmp(control[0]))
+            self.channel = await self._stack.enter_async_context(Channel(port[0]))
+            running = process.run(
+                command,
+                reason="run the appliance",
+                env=self._environment(),
+                on_line=self._hear,
+                pass_fds=[control[1].fileno(), port[1].fileno(), *self._handed],
+            )
+            self._task = asyncio.create_task(running)
+            await self.unless_ended(self._ask("qmp_capabilities"))
+        if self._boot.snapshot is not None:
+            await self.unless_ended(self._restored())
+
+    def _pair(self, passed: ExitStack) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        passed.callback(theirs.close)
+        return ours, theirs
+
+    def _command(self, control: socket.socket, port: socket.socket, passed: ExitStack) -> list[str]:
+        hardware, board = self._hardware, _board()
+        command = [*_without_rights(hardware.accelerator), hardware.qemu]
+        command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", SANDBOX]
+        command += ["-machine", board.machine, "-accel", _accelerator(hardware.accelerator), "-cpu", hardware.model]
+        command += ["-smp", "1", "-m", str(hardware.memory), "-name", "vmseal-appliance"]
+        command += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
+        command += ["-chardev", f"socket,id=control,fd={control.fileno()}", "-mon", "chardev=control,mode=control"]
+        command += ["-device", "virtio-scsi-pci,id=scsi0", "-device", "virtio-serial-pci,id=serial0"]
+        command += ["-chardev", f"socket,id=port,fd={port.fileno()}"]
+        command += ["-device", f"virtserialport,chardev=port,name={PORT}"]
+        return [*command, *self._boot_options(board, passed)]
+
+    def _boot_options(self, board: _Board, passed: ExitStack) -> list[str]:
+        boot = self._boot
+        self._handed = [_memory_file(boot.kernel, passed, limit=None if boot.snapshot is None else HEADER)]
+        options = ["-kernel", f"/proc/self/fd/{self._handed[0]}"]
+        # What comes after the two dashes are the first program's arguments.
+        words = f"console={board.console} {KERNEL_OPTIONS} rdinit={boot.interpreter} -- -I -S -B /vmseal/init.pyc"
+        options += ["-append", words]
+        if boot.snapshot is not None:
+            # Kernel and archive are in the snapshot's memory; only the devices must be the same.
+            self._handed.append(boot.snapshot)
+            return [*options, "-S", "-incoming", f"fd:{boot.snapshot}"]
+        self._handed.append(_memory_file(boot.initramfs, passed))
+        return [*options, "-initrd", f"/proc/self/fd/{self._handed[1]}"]
+
+    def _environment(self) -> dict[str, str]:
+        path = os.environ.get("PATH", os.defpath)
+        return {"PATH": path, "LC_ALL": "C", process.RUN_MARK: self._hardware.mark}
+
+    def _hear(self, line: str) -> None:
+        self._output = [*self._output[-20:], line[:400]]
+
+    async def unless_ended(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what ``work`` returns.
+
+        Raises:
+            ApplianceFailed: QEMU has ended before.
+            ProgramMissing: there is no QEMU.
+
+        """
+        assert self._task is not None  # noqa: S101  it was started
+        working = asyncio.create_task(work)
+        try:
+            await asyncio.wait({working, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            if working.done() and not isinstance(working.exception(), QmpError):
+                return working.result()
+            raise await self._failure(working)
+        finally:
+            working.cancel()
+            await asyncio.wait({working})
+
+    async def _failure(self, working: asyncio.Task[Any]) -> Exception:
+        assert self._task is not None  # noqa: S101  it was started
+        await asyncio.wait({self._task}, timeout=1.0)  # the socket's end is seen before the process's
+        if not self._task.done():
+            return ApplianceFailed(f"QEMU refuses: {working.exception()}" if working.done() else "QEMU does not answer")
+        try:
+            ended = self._task.result()
+        except FileNotFoundError as error:
+            return ProgramMissing(f"{error} (Debian: qemu-system-x86)")
+        return ApplianceFailed(f"QEMU ended ({ended.returncode}): {self.last_words()}")
+
+    def last_words(self) -> str:
+        """Return what QEMU and the VM's console said last."""
+        return "\n".join(self._output[-6:]) or "it said nothing"
+
+    async def _ask(self, command: str, **arguments: Json) -> Json:
+        return await self.qmp.execute(command, arguments)
+
+    async def _restored(self) -> None:
+        """Wait until the snapshot is read; QEMU ends when it cannot."""
+        while True:
+            status = await self._ask("query-status")
+            if not isinstance(status, dict) or status.get("status") != "inmigrate":
+                return
+            await asyncio.sleep(POLL)
+
+    async def ready(self) -> None:
+        """Wait until the appliance can take a request.
+
+        Raises:
+            ApplianceFailed: it says something else, or ends.
+
+        """
+        answer = await self.unless_ended(self.channel.next())
+        if not isinstance(answer, Ready):
+            raise ApplianceFailed("the appliance says something before it is ready")
+
+    async def save(self, descriptor: int) -> None:
+        """Stop the VM and write all its state to ``descriptor``.
+
+        Raises:
+            ApplianceFailed: it cannot.
+
+        """
+        await self.unless_ended(self._save(descriptor))
+
+    async def _save(self, descriptor: int) -> None:
+        await self._ask("stop")
+        await self._ask("migrate-set-parameters", **{"max-bandwidth": BANDWIDTH})
+        await self.qmp.execute("getfd", {"fdname": "snapshot"}, descriptors=[descriptor])
+        await self._ask("migrate", uri="fd:snapshot")
+        while True:
+            state = await self._ask("query-migrate")
+            word = state.get("status") if isinstance(state, dict) else None
+            if word == "completed":
+                return
+            if word in ("failed", "cancelled", None):
+                raise ApplianceFailed(f"QEMU cannot write the snapshot: {self.last_words()}")
+            await asyncio.sleep(POLL)
+
+    async def attach(self, number: int, layers: Sequence[OpenLayer], *, name: str) -> None:
+        """Plug a disk in as the LUN ``number``; the first layer is written to if it can be.
+
+        Raises:
+            DiskInUse: another process has it locked.
+            DiskUnreadable: QEMU cannot open it.
+
+        """
+        await self.unless_ended(self._attach(number, layers, name=name))
+
+    async def _attach(self, number: int, layers: Sequence[OpenLayer], *, name: str) -> None:
+        for layer in layers:
+            await self.qmp.execute("add-fd", {"fdset-id": layer.descriptor}, descriptors=[layer.descriptor])
+        node = f"disk{number}"
+        try:
+            await self.qmp.execute("blockdev-add", {"node-name": node, **_block_device(layers)})
+        except QmpError as error:
+            if any(word in str(error) for word in LOCKED):
+                raise DiskInUse(f"{name} is in use by another process (a running VM?); shut that down first") from error
+            raise DiskUnreadable(f"{name} cannot be opened: {error}") from error
+        await self._ask("device_add", driver="scsi-hd", bus="scsi0.0", lun=number, drive=node, **{"scsi-id": 0})
+
+    async def go_on(self) -> None:
+        """Have a restored VM run."""
+        await self.unless_ended(self._ask("cont"))
+
+    async def quit(self) -> None:
+        """End QEMU in order: what the images still need is written.
+
+        Raises:
+            ApplianceFailed: it does not end, or not in order.
+
+        """
+        assert self._task is not None  # noqa: S101  it was started
+        asking = asyncio.create_task(self._ask("quit"))
+        try:
+            done, _ = await asyncio.wait({self._task}, timeout=QUIT_DEADLINE)
+        finally:
+            asking.cancel()
+            await asyncio.wait({asking})
+        if not done:
+            raise ApplianceFailed(f"QEMU did not end within {QUIT_DEADLINE:g} s")
+        if ended := self._task.result().returncode:
+            raise ApplianceFailed(f"QEMU ended ({ended}): {self.last_words()}")
+
+
+def _accelerator(accelerator: Accelerator) -> str:
+    # One thread and a small buffer: what is translated is little, and memory counts.
+    return "tcg,thread=single,tb-size=32" if accelerator is Accelerator.TCG else "kvm"
+
+
+def _without_rights(accelerator: Accelerator) -> list[str]:
+    """Return the prefix that starts QEMU as nobody, when we are root."""
+    if os.geteuid() != 0:
+        return []
+    groups = "--clear-groups"
+    if accelerator is Accelerator.KVM:
+        groups = f"--groups={Path('/dev/kvm').stat().st_gid}"
+    prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", groups, "--no-new-privs", "--inh-caps=-all"]
+    # A change of user makes the kernel forget with whom the process dies.
+    return [*prefix, "--pdeathsig", "KILL", "--"]
+
+
+def _memory_file(file: Path, passed: ExitStack, *, limit: int | None = None) -> int:
+    """Return a descriptor of a copy of the file in memory: the file itself may not be readable by nobody."""
+    with file.open("rb") as source:
+        data = source.read() if limit is None else source.read(limit)
+    descriptor = os.memfd_create(file.name)
+    passed.callback(os.close, descriptor)
+    with open(descriptor, "wb", closefd=False) as copy:
+        copy.write(data)
+    return descriptor
+
+
+def _block_device(layers: Sequence[OpenLayer]) -> dict[str, Json]:
+    """Return QEMU's description of a disk: each layer's format stated, only the first one writable.
+
+    Flushes of the guest are not passed on, since a disk that is sealed by half is of no use: the caller syncs the file
+    when the seal is done.
+    """
+    top, *below = layers
+    node = _node(top, writable=True)
+    if top.driver != "raw":
+        node["backing"] = None
+    inner = node
+    for layer in below:
+        inner["backing"] = _node(layer, writable=False)
+        inner = inner["backing"]
+        if layer.driver != "raw":
+            inner["backing"] = None
+    return node
+
+
+def _node(layer: OpenLayer, *, writable: bool) -> dict[str, Any]:
+    driver = "host_device" if layer.is_block_device else "file"
+    name = f"/dev/fdset/{layer.descriptor}"
+    options: dict[str, Json] = {"read-only": not writable, "discard": "unmap" if writable else "ignore"}
+    options["cache"] = {"no-flush": writable}
+    node: dict[str, Json] = {"driver": layer.driver, **options}
+    node["file"] = {"driver": driver, "filename": name, "locking": "on", **options}
+    return {**node, "detect-zeroes": "unmap"} if writable else node
+
+
+async def _ended(task: asyncio.Task[process.Finished]) -> None:
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # whoever asked has seen it
