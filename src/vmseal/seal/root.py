@@ -67,9 +67,17 @@ class Root(Tree):
         self.remove([escape(path)])
 
     def remove_files_under(
-        self, folders: Iterable[str], *, keep: Iterable[str] = (), keep_names: Iterable[str] = ()
+        self,
+        folders: Iterable[str],
+        *,
+        keep: Iterable[str] = (),
+        keep_names: Iterable[str] = (),
+        only: Callable[[str], bool] = lambda _name: True,
     ) -> None:
-        """Remove the regular files at any depth below the folders; folders, links and all else stay."""
+        """Remove the regular files at any depth below the folders; folders, links and all else stay.
+
+        ``keep_names``: files of these names stay; ``only``: those for whose name it is false stay as well.
+        """
         kept, names = self._kept(keep), frozenset(keep_names)
         for above, name in self._matches(folders, kept):
             status = above.lstat(name)
@@ -77,11 +85,9 @@ class Root(Tree):
                 continue
             with _closing(top):
                 for folder, thing in self._walk(top, kept):
-                    if (
-                        isinstance(thing, os.DirEntry)
-                        and thing.name not in names
-                        and thing.is_file(follow_symlinks=False)
-                    ):
+                    if not isinstance(thing, os.DirEntry) or thing.name in names or not only(thing.name):
+                        continue
+                    if thing.is_file(follow_symlinks=False):
                         self._unlink(folder, thing.name, thing.stat(follow_symlinks=False).st_size)
 
     def empty(self, patterns: Iterable[str], *, keep: Iterable[str] = ()) -> None:
