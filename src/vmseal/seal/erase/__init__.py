@@ -1,0 +1,59 @@
+"""Makes unreadable what was removed: free space, journals, directory slack, unused inodes, gaps and swap.
+
+Nothing here walks the files. Everything works on block devices, for the most part after the file systems are
+unmounted, and leaves alone what it does not understand: the result says so.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from vmseal.seal.erase.device import BlockDevice
+from vmseal.seal.erase.ext4 import erase_ext4
+from vmseal.seal.erase.ext4_layout import NotUnderstood
+from vmseal.seal.erase.fill import fill_free_space
+from vmseal.seal.erase.gaps import erase_gaps
+from vmseal.seal.erase.ranges import Range
+from vmseal.seal.erase.result import Erased, erased, not_erased
+from vmseal.seal.erase.swap import erase_swap_file, is_hibernated, rewrite_swap
+
+__all__ = [
+    "Erased",
+    "Range",
+    "erase_gaps",
+    "erase_mounted",
+    "erase_swap_file",
+    "erase_unmounted",
+    "is_hibernated",
+    "rewrite_swap",
+]
+
+UNMOUNTED: dict[str, Callable[[BlockDevice], None]] = {
+    "ext2": erase_ext4,
+    "ext3": erase_ext4,
+    "ext4": erase_ext4,
+}
+
+
+def erase_mounted(mount_point: str, device: str, fstype: str) -> Erased | None:
+    """Erase free space of a file system that :func:`erase_unmounted` does not know; None if it does."""
+    if fstype in UNMOUNTED:
+        return None
+    return fill_free_space(mount_point, device, fstype)
+
+
+def erase_unmounted(device: str, fstype: str) -> Erased:
+    """Erase the remnants in a file system that is cleanly unmounted; what cannot be erased is named in the result.
+
+    Raises ``OSError``, also when the device is in use (EBUSY).
+    """
+    erase = UNMOUNTED.get(fstype)
+    if erase is None:
+        return not_erased(device, fstype, f"{fstype} is not known here: deleted data stays readable")
+    try:
+        with BlockDevice(device) as opened:
+            erase(opened)
+    except (NotUnderstood, EOFError, struct.error) as error:
+        return not_erased(device, fstype, str(error))
+    return erased(opened, fstype)

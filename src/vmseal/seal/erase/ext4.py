@@ -1,0 +1,222 @@
+"""Erases what an unmounted ext2, ext3 or ext4 file system keeps of deleted files.
+
+Everything is read from the disk itself, not asked of a mounted file system: a mounted ext4 counts blocks that it has
+set aside for files to come as used, and reports nothing about its tables. Nobody else writes: the device is open
+exclusively. A structure that is damaged or not understood is left as it is, and named in the result.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from collections.abc import Iterator
+
+from vmseal.seal.erase.crc32c import crc32c
+from vmseal.seal.erase.device import BlockDevice, Part, any_set
+from vmseal.seal.erase.ext4_directories import clean_directories
+from vmseal.seal.erase.ext4_inline import clean_inline
+from vmseal.seal.erase.ext4_layout import (
+    SUPERBLOCK,
+    UNWRITTEN_FROM,
+    Compat,
+    Ext4,
+    Group,
+    GroupFlag,
+    Incompat,
+    Inode,
+    InodeFlag,
+    NotUnderstood,
+)
+from vmseal.seal.erase.ranges import Range, clear_bits, merged, overlap, without
+from vmseal.seal.erase.trailing import erase_behind
+
+JOURNAL_MAGIC = 0xC03B3998
+JOURNAL_SUPERBLOCKS = (3, 4)  # s_blocktype
+MMP_MAGIC = 0x004D4D50
+MMP_CLEAN = 0xFF4D4D50
+DIRECTORY = 0x40  # the high byte of i_mode, file type only
+INODES_AT_ONCE = 4096
+
+
+def erase_ext4(device: BlockDevice) -> None:
+    """Erase all remnants of a clean, unmounted file system; raises :class:`NotUnderstood` with nothing written."""
+    file_system = Ext4(device)
+    _erase_free_blocks(file_system)
+    _erase_journal(file_system)
+    _erase_inodes(file_system)
+    _erase_superblock_slack(file_system)
+    _erase_mmp(file_system)
+    erase_behind(device, file_system.blocks * file_system.block_size)
+
+
+def _erase_free_blocks(file_system: Ext4) -> None:
+    own = merged(file_system.metadata())
+    free = [run for group in file_system.groups for run in _free_blocks(file_system, group, own)]
+    size = file_system.block_size
+    for run in merged(free):
+        file_system.device.zero(Part.FREE, run.start * size, run.length * size)
+    if file_system.bigalloc:
+        file_system.device.left.append("bigalloc: blocks of a used cluster that no file maps")
+
+
+def _free_blocks(file_system: Ext4, group: Group, own: list[Range]) -> list[Range]:
+    """Return a group's free blocks, or none if its bitmap contradicts its descriptor."""
+    whole = file_system.group_range(group.number)
+    size = file_system.block_size
+    if group.flags & GroupFlag.BLOCK_UNINIT:
+        file_system.device.zero_if_not(Part.SLACK, group.block_bitmap * size, size)
+        return list(without(whole, own))
+    bitmap = file_system.device.read(group.block_bitmap * size, size)
+    runs = list(clear_bits(bitmap, -(-whole.length // file_system.ratio)))
+    ratio = file_system.ratio
+    blocks = [Range(whole.start + run.start * ratio, run.length * ratio) for run in runs]
+    blocks = [Range(run.start, min(run.end, whole.end) - run.start) for run in blocks]
+    if sum(run.length for run in runs) != group.free_clusters or overlap(blocks, own):
+        file_system.device.left.append(f"free space of block group {group.number}: its bitmap is damaged")
+        return []
+    return blocks
+
+
+def _erase_journal(file_system: Ext4) -> None:
+    if not file_system.compat & Compat.HAS_JOURNAL:
+        return
+    number, external = file_system.u32(224), file_system.u32(228)
+    if external or not number:
+        file_system.device.left.append("the journal: it is on another device")
+        return
+    size = file_system.block_size
+    try:
+        first, *rest = file_system.file_blocks(file_system.inode(number))
+    except (NotUnderstood, ValueError):
+        file_system.device.left.append("the journal: its inode is damaged")
+        return
+    head = file_system.device.read(first * size, size)
+    magic, kind = struct.unpack_from(">II", head)
+    (start,) = struct.unpack_from(">I", head, 28)
+    if magic != JOURNAL_MAGIC or kind not in JOURNAL_SUPERBLOCKS or start != 0:
+        file_system.device.left.append("the journal: it is not empty, or damaged")
+        return
+    file_system.device.zero_if_not(Part.JOURNAL, first * size + SUPERBLOCK, size - SUPERBLOCK)
+    for run in merged(Range(block, 1) for block in rest):
+        file_system.device.zero(Part.JOURNAL, run.start * size, run.length * size)
+
+
+def _erase_inodes(file_system: Ext4) -> None:
+    for group in file_system.groups:
+        directories: list[Inode] = []
+        for used in _used_inodes(file_system, group):
+            directories += _clean_used(file_system, *used)
+        clean_directories(file_system, directories)
+
+
+def _used_inodes(file_system: Ext4, group: Group) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Zero a group's unused inodes; yield (first inode, offset, table, bitmap as text) of its used ones, in pieces."""
+    size, device = file_system.inode_size, file_system.device
+    table = group.inode_table * file_system.block_size
+    count = file_system.group_inodes - group.inodes_unused
+    if group.flags & GroupFlag.INODE_UNINIT:
+        count = 0
+        device.zero_if_not(Part.SLACK, group.inode_bitmap * file_system.block_size, file_system.block_size)
+    end = file_system.inode_table_blocks() * file_system.block_size
+    device.zero(Part.INODES, table + count * size, end - count * size)
+    if count == 0:
+        return
+    bitmap = device.read(group.inode_bitmap * file_system.block_size, file_system.block_size)
+    free = list(clear_bits(bitmap, file_system.group_inodes))
+    if sum(run.length for run in free) != group.free_inodes:
+        device.left.append(f"unused inodes of block group {group.number}: its bitmap is damaged")
+        return
+    in_use = bytearray(b"u" * count)
+    for run in free:
+        length = min(run.end, count) - run.start
+        in_use[run.start : run.start + length] = b" " * max(length, 0)
+        device.zero_if_not(Part.INODES, table + run.start * size, length * size)
+    for first in range(0, count, INODES_AT_ONCE):
+        many = min(INODES_AT_ONCE, count - first)
+        offset = table + first * size
+        number = group.number * file_system.group_inodes + first + 1
+        yield number, offset, device.read(offset, many * size), bytes(in_use[first : first + many])
+
+
+def _clean_used(file_system: Ext4, first: int, offset: int, table: bytes, in_use: bytes) -> Iterator[Inode]:
+    """Clean what hangs off used inodes; yield the directories among them."""
+    size = file_system.inode_size
+
+    def inode(index: int) -> Inode:
+        return Inode(first + index, table[index * size : (index + 1) * size], offset + index * size)
+
+    kinds = table[1::size]
+    words = array("I", table)
+    flags = words[8 :: size // 4]
+    unwritten = _maybe_unwritten(table, size)
+    for index in _positions(in_use, b"u"):
+        if flags[index] & InodeFlag.INLINE_DATA:
+            clean_inline(file_system, inode(index), directory=kinds[index] & 0xF0 == DIRECTORY)
+        elif kinds[index] & 0xF0 == DIRECTORY:
+            yield inode(index)
+        elif flags[index] & InodeFlag.EXTENTS and index in unwritten:
+            _erase_unwritten(file_system, inode(index))
+
+
+def _positions(data: bytes, wanted: bytes) -> Iterator[int]:
+    at = data.find(wanted)
+    while at >= 0:
+        yield at
+        at = data.find(wanted, at + 1)
+
+
+def _maybe_unwritten(table: bytes, size: int) -> frozenset[int]:
+    """Return the indexes of the inodes that may have an unwritten extent: one in the inode, or a deeper tree."""
+    halves = array("H", table)
+    found: set[int] = set()
+    for column, limit in (
+        (56, UNWRITTEN_FROM),
+        (68, UNWRITTEN_FROM),
+        (80, UNWRITTEN_FROM),
+        (92, UNWRITTEN_FROM),
+        (46, 0),
+    ):
+        values = halves[column // 2 :: size // 2]
+        if max(values, default=0) > limit:
+            found.update(index for index, value in enumerate(values) if value > limit)
+    return frozenset(found)
+
+
+def _erase_unwritten(file_system: Ext4, inode: Inode) -> None:
+    """Zero the blocks that a file owns and never wrote: they read as zeroes, the disk below holds older files."""
+    size = file_system.block_size
+    try:
+        runs = [blocks for _logical, blocks, written in file_system.extents(inode) if not written]
+    except (NotUnderstood, struct.error):
+        file_system.device.left.append(f"blocks that inode {inode.number} never wrote: its extent tree is damaged")
+        return
+    for run in merged(runs):
+        file_system.device.zero(Part.UNWRITTEN, run.start * size, run.length * size)
+
+
+def _erase_superblock_slack(file_system: Ext4) -> None:
+    """Zero what follows the superblock and its copies in their blocks."""
+    size = file_system.block_size
+    for group in file_system.groups:
+        if file_system.has_superblock(group.number):
+            start = file_system.group_range(group.number).start * size
+            begin = start + SUPERBLOCK if group.number or file_system.first_block else 2 * SUPERBLOCK
+            file_system.device.zero_if_not(Part.SLACK, begin, start + size - begin)
+    for run in file_system.reserved_copies():
+        file_system.device.zero_if_not(Part.SLACK, run.start * size, run.length * size)
+
+
+def _erase_mmp(file_system: Ext4) -> None:
+    """Zero the name of the last node that mounted the file system (multiple mount protection)."""
+    if not file_system.incompat & Incompat.MMP:
+        return
+    (block,) = struct.unpack_from("<Q", file_system.superblock, 360)
+    offset = block * file_system.block_size
+    data = bytearray(file_system.device.read(offset, file_system.block_size))
+    magic, sequence = struct.unpack_from("<II", data)
+    if magic != MMP_MAGIC or sequence != MMP_CLEAN or not any_set(data[16:112]):
+        return
+    data[16:112] = bytes(96)  # mmp_nodename and mmp_bdevname
+    if file_system.checksums:
+        struct.pack_into("<I", data, 1020, crc32c(file_system.seed, data[:1020]))
+    file_system.device.rewrite(Part.SLACK, offset, data, zeroed=96)

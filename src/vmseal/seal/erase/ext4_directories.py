@@ -1,0 +1,130 @@
+"""Erases the names of deleted files from the directories of ext4, its index blocks included."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+
+from vmseal.seal.erase.crc32c import crc32c
+from vmseal.seal.erase.device import Part, any_set
+from vmseal.seal.erase.ext4_layout import Compat, Ext4, Inode, InodeFlag, NotUnderstood
+
+HEAD = struct.Struct("<IHB")  # inode, record length, name length
+NAME = 8  # where an entry's name begins
+TAIL = struct.Struct("<IHBBI")  # the entry without a name that ends a block and holds its checksum
+TAIL_TYPE = 0xDE
+AT_ONCE = 2048  # blocks held in memory
+DEEPEST_INDEX = 3
+NO_BLOCK = 0x0FFFFFFF
+
+
+def clean_directories(file_system: Ext4, directories: Iterable[Inode]) -> None:
+    """Zero what is not in use in the blocks of ``directories``."""
+    blocks: dict[int, Inode] = {}
+    for inode in directories:
+        if inode.flags & InodeFlag.ENCRYPT:
+            continue  # its names are ciphertext, and its entries have another shape
+        try:
+            blocks.update(dict.fromkeys(_leaves(file_system, inode), inode))
+        except (NotUnderstood, struct.error):
+            file_system.device.left.append(f"slack of directory inode {inode.number}: its blocks or index are damaged")
+        if len(blocks) > AT_ONCE:
+            _clean(file_system, blocks)
+            blocks.clear()
+    _clean(file_system, blocks)
+
+
+def clean_entries(block: bytearray, start: int, end: int) -> int:
+    """Zero all but live names between two offsets of a block; return how many bytes went.
+
+    Raises :class:`NotUnderstood` if the entries do not add up.
+    """
+    zeroed, at = 0, start
+    while at < end:
+        if at + NAME > end:
+            raise NotUnderstood(f"entry at {at} goes beyond {end}")
+        inode, length, name = HEAD.unpack_from(block, at)
+        kept = at + NAME + (name if inode else 0)
+        following = at + length
+        if length < NAME or length & 3 or following > end or kept > following:
+            raise NotUnderstood(f"entry at {at} has length {length}")
+        if kept < following:
+            used = len(block[kept:following].strip(b"\0"))
+            if used:
+                block[kept:following] = bytes(following - kept)
+                zeroed += used
+        if not inode and block[at + 6 : at + NAME] != b"\0\0":
+            block[at + 6 : at + NAME] = b"\0\0"
+            zeroed += 2
+        at = following
+    return zeroed
+
+
+def _clean(file_system: Ext4, owners: dict[int, Inode]) -> None:
+    for number, data in file_system.device.read_blocks(owners, file_system.block_size):
+        inode = owners[number]
+        try:
+            _clean_leaf(file_system, inode, number, bytearray(data))
+        except NotUnderstood as error:
+            file_system.device.left.append(f"slack of directory inode {inode.number}, block {number}: {error}")
+
+
+def _clean_leaf(file_system: Ext4, inode: Inode, number: int, block: bytearray) -> None:
+    end = len(block)
+    if file_system.checksums:
+        end -= TAIL.size
+        if TAIL.unpack_from(block, end)[:4] != (0, TAIL.size, 0, TAIL_TYPE):
+            raise NotUnderstood("no checksum at its end")
+    zeroed = clean_entries(block, 0, end)
+    if not zeroed:
+        return
+    if file_system.checksums:
+        struct.pack_into("<I", block, end + 8, crc32c(file_system.inode_seed(inode), block[:end]))
+    file_system.device.rewrite(Part.DIRECTORIES, number * file_system.block_size, block, zeroed=zeroed)
+
+
+def _leaves(file_system: Ext4, inode: Inode) -> list[int]:
+    """Return the blocks of a directory that hold entries; those of its index are cleaned on the way."""
+    blocks = file_system.file_blocks(inode)
+    if not inode.flags & InodeFlag.INDEX:
+        return blocks
+    if not file_system.compat & Compat.DIR_INDEX:
+        raise NotUnderstood("an index that the file system does not have")
+    index = set(_clean_index(file_system, blocks))
+    return [block for logical, block in enumerate(blocks) if logical not in index]
+
+
+def _clean_index(file_system: Ext4, blocks: list[int]) -> Iterator[int]:
+    """Zero the unused places of index blocks; yield which blocks of the directory they are."""
+    root = bytearray(file_system.device.read(blocks[0] * file_system.block_size, file_system.block_size))
+    info_length, levels = root[29], root[30]
+    if info_length != NAME or levels > DEEPEST_INDEX or root[12 + 6] != len(b"..") or root[:4] == bytes(4):
+        raise NotUnderstood("not the root of an index")
+    yield 0
+    level = _clean_places(file_system, blocks[0], root, 24 + info_length)
+    for _depth in range(levels):
+        below: list[int] = []
+        for logical in level:
+            if logical >= len(blocks):
+                raise NotUnderstood(f"index block {logical} does not exist")
+            yield logical
+            data = file_system.device.read(blocks[logical] * file_system.block_size, file_system.block_size)
+            below += _clean_places(file_system, blocks[logical], bytearray(data), NAME)
+        level = below
+
+
+def _clean_places(file_system: Ext4, number: int, block: bytearray, at: int) -> list[int]:
+    """Zero the places of an index block that are not in use; return the blocks that the others lead to.
+
+    The checksum of an index block covers only the places in use, so it stays.
+    """
+    limit, count = struct.unpack_from("<HH", block, at)
+    end = len(block) - (NAME if file_system.checksums else 0)
+    if not 0 < count <= limit or at + limit * 8 > end:
+        raise NotUnderstood(f"an index with {count} of {limit} places")
+    slack = slice(at + count * 8, at + limit * 8)
+    if any_set(block[slack]):
+        used = len(block[slack]) - block[slack].count(0)
+        block[slack] = bytes(slack.stop - slack.start)
+        file_system.device.rewrite(Part.DIRECTORIES, number * file_system.block_size, block, zeroed=used)
+    return [place & NO_BLOCK for place in struct.unpack_from(f"<{2 * count}I", block, at)[1::2]]

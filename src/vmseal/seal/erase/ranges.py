@@ -1,0 +1,82 @@
+"""Ranges of bytes or blocks: joined, cut out of each other, and read from bitmaps."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+ZEROES = re.compile("0+")
+ONES = re.compile("1+")
+
+
+class Range(NamedTuple):
+    """``length`` units from ``start`` on."""
+
+    start: int
+    length: int
+
+    @property
+    def end(self) -> int:
+        """The first unit after it."""
+        return self.start + self.length
+
+
+def merged(ranges: Iterable[Range]) -> list[Range]:
+    """Return ``ranges`` in order, those that touch or overlap as one."""
+    result: list[Range] = []
+    for item in sorted(ranges):
+        if item.length <= 0:
+            continue
+        if result and item.start <= result[-1].end:
+            last = result.pop()
+            result.append(Range(last.start, max(last.end, item.end) - last.start))
+        else:
+            result.append(item)
+    return result
+
+
+def without(whole: Range, taken: Iterable[Range]) -> Iterator[Range]:
+    """Yield what of ``whole`` no range of ``taken`` covers."""
+    at = whole.start
+    for item in merged(taken):
+        if item.end <= at:
+            continue
+        if item.start >= whole.end:
+            break
+        if item.start > at:
+            yield Range(at, item.start - at)
+        at = item.end
+    if at < whole.end:
+        yield Range(at, whole.end - at)
+
+
+def overlap(one: Iterable[Range], other: Iterable[Range]) -> bool:
+    """Whether any range of ``one`` shares a unit with any of ``other``."""
+    mine, theirs = merged(one), merged(other)
+    i = j = 0
+    while i < len(mine) and j < len(theirs):
+        if mine[i].end <= theirs[j].start:
+            i += 1
+        elif theirs[j].end <= mine[i].start:
+            j += 1
+        else:
+            return True
+    return False
+
+
+def clear_bits(bitmap: bytes, count: int) -> Iterator[Range]:
+    """Yield the runs of zero bits among the first ``count``, the lowest bit of a byte first."""
+    return _runs(ZEROES, bitmap, count)
+
+
+def set_bits(bitmap: bytes, count: int) -> Iterator[Range]:
+    """Yield the runs of one bits among the first ``count``, the lowest bit of a byte first."""
+    return _runs(ONES, bitmap, count)
+
+
+def _runs(pattern: re.Pattern[str], bitmap: bytes, count: int) -> Iterator[Range]:
+    # As text: the one way to look at thousands of bits without a Python step for each.
+    bits = f"{int.from_bytes(bitmap, 'little'):0{len(bitmap) * 8}b}"[::-1]
+    for match in pattern.finditer(bits, 0, count):
+        yield Range(match.start(), match.end() - match.start())

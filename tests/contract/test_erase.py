@@ -1,0 +1,180 @@
+"""After erasing, no deleted data is in the raw bytes, and everything that lives is as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.contract.erase_rig import (
+    CANARY,
+    canaries,
+    dice_of,
+    fill,
+    fingerprint,
+    loop,
+    mounted,
+    run,
+    soil_attributes,
+    soiled,
+    tidy,
+)
+
+from vmseal.seal.erase import Range, erase_gaps, erase_swap_file, erase_unmounted, is_hibernated, rewrite_swap
+
+MIB = 2**20
+EXT4 = {
+    "ext2": ("-t", "ext2"),
+    "ext3": ("-t", "ext3"),
+    "ext4": ("-t", "ext4"),
+    "ext4 of 1 KiB blocks": ("-t", "ext4", "-b", "1024"),
+    "ext4 of 2 KiB blocks": ("-t", "ext4", "-b", "2048", "-g", "8192"),
+    "ext4 of 4 KiB blocks": ("-t", "ext4", "-b", "4096"),
+    "ext4 with inline data": ("-t", "ext4", "-b", "4096", "-I", "256", "-O", "inline_data"),
+    "ext4 with inline data in large inodes": ("-t", "ext4", "-b", "4096", "-I", "1024", "-O", "inline_data"),
+    "ext4 without checksums": ("-t", "ext4", "-b", "1024", "-O", "^metadata_csum,uninit_bg"),
+    "ext4 of nothing new": ("-t", "ext4", "-O", "^metadata_csum,^64bit,^extent,^flex_bg,^dir_index,^huge_file"),
+    "ext4 without a journal": ("-t", "ext4", "-O", "^has_journal"),
+    "ext4 with everything": (
+        "-t", "ext4", "-b", "4096", "-I", "512", "-O",
+        "64bit,metadata_csum,metadata_csum_seed,inline_data,orphan_file,large_dir,ea_inode,fast_commit",
+    ),
+    "ext4 with meta groups": ("-t", "ext4", "-b", "1024", "-O", "meta_bg,^resize_inode,64bit"),
+    "ext4 with two superblock copies": ("-t", "ext4", "-b", "1024", "-O", "sparse_super2,^resize_inode"),
+    "ext4 with multiple mount protection": ("-t", "ext4", "-O", "mmp"),
+}  # fmt: skip
+
+
+def digest(image: Path) -> str:
+    return hashlib.sha256(image.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("options", EXT4.values(), ids=EXT4.keys())
+def test_nothing_deleted_is_left_on_ext4(tmp_path: Path, options: tuple[str, ...]) -> None:
+    image = soiled(tmp_path / "disk.raw", 64 * MIB)
+    run("mke2fs", "-q", "-F", "-E", "nodiscard", "-N", "4096", *options, image, "62M")
+    dice = dice_of(options)
+    with mounted(image) as root:
+        fill(root, dice)
+        big = root / "a large folder"
+        big.mkdir()
+        for index in range(900):
+            (big / f"{'Erase-Me~' if index % 3 else 'stays '}{index:060}").touch()
+        soil_attributes(root, dice)
+        (root / "set aside").touch()
+        if "^extent" not in str(options) and options[1] == "ext4":
+            run("fallocate", "-l", "1M", root / "set aside")
+        tidy(root)
+    with mounted(image) as root:
+        before = fingerprint(root)
+    assert canaries(image)
+
+    result = erase_unmounted(str(image), "ext4")
+
+    assert result.left == ()
+    assert canaries(image) == []
+    run("e2fsck", "-fn", image)
+    first = digest(image)
+    assert erase_unmounted(str(image), "ext4").left == ()
+    assert digest(image) == first, "a second run finds nothing to do"
+    with mounted(image) as root:
+        assert fingerprint(root) == before
+        (root / "more").mkdir()
+        fill(root / "more", dice)
+    run("e2fsck", "-fn", image)
+
+
+def test_an_unclean_ext4_is_left_alone(tmp_path: Path) -> None:
+    image = soiled(tmp_path / "disk.raw", 16 * MIB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", image)
+    subprocess.run(["debugfs", "-w", "-R", "feature +needs_recovery", image], check=True, capture_output=True)
+    before = digest(image)
+    assert "not cleanly unmounted" in erase_unmounted(str(image), "ext4").left[0]
+    assert digest(image) == before
+
+
+def test_swap_keeps_its_header_and_nothing_else(tmp_path: Path) -> None:
+    image = soiled(tmp_path / "swap.raw", 8 * MIB)
+    run("mkswap", "--label", "pages", "--uuid", "6c1b4e6e-7d0f-4b62-9f0e-0f5a5f0e8a11", image)
+    named = run("blkid", "-p", image)
+
+    with loop(image) as device:
+        result = rewrite_swap(device)
+
+    assert result.left == ()
+    assert canaries(image) == []
+    assert run("blkid", "-p", image) == named
+    with loop(image) as device:
+        run("swapon", device)
+        run("swapoff", device)
+
+
+def test_a_hibernated_system_is_not_erased(tmp_path: Path) -> None:
+    image = soiled(tmp_path / "swap.raw", 2 * MIB)
+    run("mkswap", image)
+    with image.open("r+b") as file:
+        file.seek(4086)
+        file.write(b"S1SUSPEND\0")
+    before = digest(image)
+    assert is_hibernated(str(image))
+    assert "hibernated" in rewrite_swap(str(image)).left[0]
+    assert digest(image) == before
+
+
+@pytest.mark.parametrize("make", [("mke2fs", "-q", "-t", "ext4"), ("mkfs.xfs", "-q")], ids=["ext4", "xfs"])
+def test_a_swap_file_loses_its_pages_and_keeps_its_blocks(tmp_path: Path, make: tuple[str, ...]) -> None:
+    image = tmp_path / "disk.raw"
+    with image.open("wb") as file:
+        file.truncate(320 * MIB)
+    run(*make, image)
+    with mounted(image) as root:
+        swap = root / "swapfile"
+        swap.write_bytes(CANARY * 100000)
+        swap.chmod(0o600)
+        run("mkswap", swap)
+        before = swap.stat()
+        assert erase_swap_file(str(swap)).left == ()
+        after = swap.stat()
+        assert (after.st_blocks, after.st_size, after.st_mtime_ns) == (
+            before.st_blocks,
+            before.st_size,
+            before.st_mtime_ns,
+        )
+        assert swap.read_bytes().count(0) > before.st_size - 4096
+        run("swapon", swap)
+        run("swapoff", swap)
+    assert canaries(image) == []
+
+
+@pytest.mark.parametrize("label", ["dos", "gpt"])
+def test_gaps_are_erased_and_tables_kept(tmp_path: Path, label: str) -> None:
+    image = soiled(tmp_path / "disk.raw", 64 * MIB)
+    logical = (
+        "type=5 start=65536\nstart=67584 size=2048\nstart=73728 size=2048\n"
+        if label == "dos"
+        else "start=67584 size=2048\n"
+    )
+    script = f"label: {label}\nstart=4096 size=8192\nstart=16384 size=8192\n{logical}"
+    subprocess.run(["sfdisk", "--wipe=always", "-q", image], input=script.encode(), check=True)
+    table = run("sfdisk", "--dump", image)
+    partitions = [Range(int(start) * 512, int(size) * 512) for start, size in _partitions(table)]
+    before = [image.read_bytes()[part.start : part.end] for part in partitions]
+
+    with loop(image) as device:
+        result = erase_gaps(device, partitions)
+
+    data = bytearray(image.read_bytes())
+    assert result.left == ()
+    assert run("sfdisk", "--dump", image) == table
+    assert [data[part.start : part.end] for part in partitions] == before
+    for part in partitions:
+        data[part.start : part.end] = bytes(part.length)
+    assert CANARY not in data
+    run("sfdisk", "--verify", image)
+
+
+def _partitions(dump: str) -> list[tuple[str, str]]:
+    found = re.findall(r"start= *(\d+), size= *(\d+), type=(\S+)", dump)
+    return [(start, size) for start, size, kind in found if kind.strip(",") not in ("5", "f")]
