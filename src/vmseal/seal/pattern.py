@@ -107,6 +107,8 @@ def _literal(part: str) -> str | None:
 
 def _taken_apart(pattern: str, homes: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
     parts = pattern.split("/")[1:]
+    if not parts or not {"", ".", ".."}.isdisjoint(parts):
+        return  # such a path is never meant, whoever made it up
     if pattern.split("/", 1)[0] != HOME:
         fixed = 0
         while fixed < len(parts) - 1 and _literal(parts[fixed]) is not None:

@@ -18,9 +18,10 @@ from pathlib import Path
 from vmseal.seal.folders import Folder, Identity, freeze, thaw
 from vmseal.seal.pattern import escape
 from vmseal.seal.record import Record, printable
-from vmseal.seal.report import Action, Kept
+from vmseal.seal.report import PATHS, Action, Kept
 from vmseal.seal.tree import Tree
 
+WHOLE = 16 << 20  # bytes of a file that is edited; configuration is never as large
 LABEL = "security.selinux"
 
 
@@ -44,7 +45,8 @@ class Root(Tree):
 
     def keep(self, path: str, why: str) -> None:
         """Report a path that stays on purpose."""
-        self.record.kept.append(Kept(printable(path), why))
+        if len(self.record.kept) < PATHS:
+            self.record.kept.append(Kept(printable(path), why))
 
     def warn(self, text: str) -> None:
         """Report something that a person should know."""
@@ -61,6 +63,14 @@ class Root(Tree):
                 self._unlink(folder, name, _size(status))
             elif not files_only and self._empty_tree(folder, name, kept):
                 self._rmdir(folder, name)
+
+    def read_whole(self, path: str) -> bytes | None:
+        """Return a regular file's content to edit it; None if it is none, or absurdly large, which gives a warning."""
+        content = self.read(path, limit=WHOLE + 1)
+        if content is not None and len(content) > WHOLE:
+            self.warn(f"{path} is larger than {WHOLE >> 20} MiB; it was not edited")
+            return None
+        return content
 
     def remove_path(self, path: str) -> None:
         """Remove what has exactly this path, a tree too."""

@@ -112,7 +112,7 @@ def perform(operation: Operation, work: Work) -> None:
 def _delete_lines(root: Root, lines: DeleteLines, keep: tuple[str, ...]) -> None:
     kept = set(root.glob(*keep)) if keep else set()
     for path in root.glob(*lines.paths):
-        content = None if path in kept else root.read(path)
+        content = None if path in kept else root.read_whole(path)
         if content is not None:
             edit_lines(root, path, content, lambda line: not _is_dropped(line, lines))
 
