@@ -1,0 +1,194 @@
+"""The block devices that are built on the given disks: the disks, their partitions, arrays, volumes, opened LUKS.
+
+What the kernel knows is read from sysfs; only the given disks and what stands on them is looked at, so that a test on
+an ordinary machine never meets that machine's own disks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vmseal.seal import partitions
+from vmseal.seal.errors import SealRefused
+from vmseal.seal.partitions import Partition
+from vmseal.seal.probe import Reader, Superblock, probe
+
+SYSFS = Path("/sys/class/block")
+DEV = Path("/dev")
+BLKRRPART, BLKPG, BLKPG_ADD_PARTITION = 0x125F, 0x1269, 1  # linux/fs.h, linux/blkpg.h
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockDevice:
+    """A block device of the guest. ``size`` in bytes.
+
+    ``disk`` is the number of the given disk that it is, or is a partition of, from 1; 0 for what is composed of others.
+    """
+
+    name: str  # the kernel's: sda1, md127, dm-0
+    path: Path
+    size: int
+    disk: int = 0
+    partition: Partition | None = None
+    superblock: Superblock = field(default_factory=Superblock)
+    has_partitions: bool = False
+    below: tuple[str, ...] = ()  # names of the devices it stands on
+    mapper: str = ""  # the device mapper's name: group-volume
+    mapper_uuid: str = ""  # LVM-..., CRYPT-...
+
+    def __str__(self) -> str:
+        name = f"/dev/mapper/{self.mapper}" if self.mapper else str(self.path)
+        return f"{name} (disk {self.disk})" if self.disk else name
+
+    @property
+    def is_container(self) -> bool:
+        """Whether others stand on it, so that it holds no file system itself."""
+        return self.has_partitions or self.superblock.type in {"LVM2_member", "linux_raid_member", "crypto_LUKS"}
+
+
+def scan(disks: Sequence[Path], *, sysfs: Path = SYSFS) -> list[BlockDevice]:
+    """Return the disks, in the given order, and everything on them, what is below before what stands on it.
+
+    Raises:
+        SealRefused: a given disk is no block device ("disk-unreadable").
+
+    """
+    found: dict[str, BlockDevice] = {}
+    for number, path in enumerate(disks, start=1):
+        name = path.resolve().name
+        if not (sysfs / name / "size").exists():
+            raise SealRefused("disk-unreadable", f"disk {number}, {path}, is not a block device of the appliance")
+        for device in _disk_and_partitions(sysfs, name, number):
+            found[device.name] = device
+    queue = list(found)
+    for name in queue:  # grows while it is walked
+        for holder in _holders(sysfs, name):
+            if holder not in found:
+                found.update({device.name: device for device in _disk_and_partitions(sysfs, holder, 0)})
+                queue.extend(other for other in found if other not in queue)
+    return list(found.values())
+
+
+def add_partitions(disk: Path) -> None:
+    """Make the kernel see the partitions of a disk, where its own scan has missed them.
+
+    The kernel reads the table when a disk is added; it reads neither a GPT whose first copy is damaged nor the table of
+    an array that was started later.
+    """
+    known = {_number(SYSFS / disk.name / name, "partition") for name in _partition_names(SYSFS, disk.name)}
+    with disk.open("rb", buffering=0) as file:
+        size = os.lseek(file.fileno(), 0, os.SEEK_END)
+        table = partitions.read_table(Reader(file.fileno(), size), _sector(SYSFS, disk.name))
+        missing = [part for part in table if part.number not in known]
+        if not missing or probe(disk).type:  # a whole-disk file system with what looks like a table
+            return
+        if not known:
+            with suppress(OSError):  # EINVAL: it takes no partitions; EBUSY: in use. What is missing shows below
+                fcntl.ioctl(file, BLKRRPART)
+        for part in missing:
+            _add_partition(file.fileno(), part)
+
+
+def _add_partition(descriptor: int, part: Partition) -> None:
+    """BLKPG with struct blkpg_partition; a partition that is there already (EBUSY) is as good."""
+    data = ctypes.create_string_buffer(struct.pack("qqi64s64s4x", part.start, part.size, part.number, b"", b""))
+    request = struct.pack("iiiP", BLKPG_ADD_PARTITION, 0, len(data.raw), ctypes.addressof(data))
+    try:
+        fcntl.ioctl(descriptor, BLKPG, request)
+    except OSError:
+        return  # it stays unknown, and the seal says what it cannot find
+
+
+def _disk_and_partitions(sysfs: Path, name: str, number: int) -> Iterator[BlockDevice]:
+    parts = _partition_names(sysfs, name)
+    if parts and (raid := probe(DEV / name).md) and raid.version != "0.90":
+        parts = []  # a mirror of whole disks: the table is the array's. (0.90 does not say whether disk or partition)
+    yield _device(sysfs, name, disk=number, has_partitions=bool(parts))
+    if not parts:
+        return
+    table = {part.start: part for part in _table(sysfs, name)}
+    for part_name in parts:
+        start = _number(sysfs / part_name, "start") * 512
+        known = table.get(start)
+        partition = Partition(
+            number=_number(sysfs / part_name, "partition"),
+            start=start,
+            size=_number(sysfs / part_name, "size") * 512,
+            type=known.type if known else "",
+            uuid=known.uuid if known else "",
+            label=known.label if known else "",
+        )
+        yield _device(sysfs, part_name, disk=number, partition=partition, below=(name,))
+
+
+def _device(
+    sysfs: Path,
+    name: str,
+    *,
+    disk: int,
+    has_partitions: bool = False,
+    partition: Partition | None = None,
+    below: tuple[str, ...] = (),
+) -> BlockDevice:
+    path = DEV / name
+    extended = partition is not None and partition.type in {f"{kind:#04x}" for kind in partitions.EXTENDED}
+    return BlockDevice(
+        name=name,
+        path=path,
+        size=_number(sysfs / name, "size") * 512,
+        disk=disk,
+        partition=partition,
+        superblock=Superblock() if has_partitions or extended else probe(path),
+        has_partitions=has_partitions,
+        below=below or tuple(sorted(_names(sysfs / name / "slaves"))),
+        mapper=_line(sysfs / name / "dm" / "name"),
+        mapper_uuid=_line(sysfs / name / "dm" / "uuid"),
+    )
+
+
+def _table(sysfs: Path, name: str) -> list[Partition]:
+    try:
+        with (DEV / name).open("rb", buffering=0) as file:
+            size = os.lseek(file.fileno(), 0, os.SEEK_END)
+            return partitions.read_table(Reader(file.fileno(), size), _sector(sysfs, name))
+    except OSError:
+        return []
+
+
+def _partition_names(sysfs: Path, name: str) -> list[str]:
+    names = [other for other in _names(sysfs / name) if (sysfs / name / other / "partition").exists()]
+    return sorted(names, key=lambda other: _number(sysfs / name / other, "partition"))
+
+
+def _holders(sysfs: Path, name: str) -> list[str]:
+    return sorted(_names(sysfs / name / "holders"))
+
+
+def _sector(sysfs: Path, name: str) -> int:
+    return _number(sysfs / name, "queue/logical_block_size") or 512
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return [entry.name for entry in folder.iterdir()]
+    except OSError:
+        return []
+
+
+def _number(folder: Path, name: str) -> int:
+    text = _line(folder / name)
+    return int(text) if text.isdigit() else 0
+
+
+def _line(path: Path) -> str:
+    try:
+        return path.read_text("utf-8", "surrogateescape").strip()
+    except OSError:
+        return ""
