@@ -16,7 +16,10 @@ from uuid import UUID
 
 MAX_READ = 256 << 10  # the longest piece that one format looks at
 
-FILE_SYSTEMS = frozenset({"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "iso9660", "squashfs", "erofs", "exfat"})
+FILE_SYSTEMS = frozenset(
+    {"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "iso9660", "squashfs", "erofs", "exfat", "f2fs", "reiserfs", "jfs"}
+    | {"nilfs2"}
+)
 FOREIGN = frozenset(
     {"ufs", "zfs_member", "bcache", "VMFS_volume_member"}
 )  # known, but nothing in the appliance opens it
@@ -24,7 +27,7 @@ HIBERNATED = ("S1SUSPEND", "S2SUSPEND", "ULSUSPEND", "LINHIB0001")  # marks of a
 TUX_ON_ICE = b"\xed\xc3\x02\xe9\x98\x56\xe5\x0c"
 
 # ext's feature bits: what ext3 and ext2 drivers may meet; anything else makes it ext4.
-EXT_COMPAT_JOURNAL, EXT_INCOMPAT_RECOVER, EXT_INCOMPAT_JOURNAL_DEVICE = 0x4, 0x4, 0x8
+EXT_COMPAT_JOURNAL, EXT_INCOMPAT_JOURNAL_DEVICE, EXT_STATE_ERRORS = 0x4, 0x8, 0x2
 EXT3_INCOMPAT, EXT3_RO_COMPAT = 0x2 | 0x4 | 0x10, 0x1 | 0x2 | 0x4
 
 MD_MAGIC = 0xA92B4EFC
@@ -51,7 +54,7 @@ class Superblock:
     type: str = ""
     uuid: str = ""
     label: str = ""
-    unclean: bool = False  # its journal has to be replayed (known for ext only)
+    damaged: bool = False  # the kernel has found errors in it (known for ext only)
     devices: int = 1  # that the file system spreads over (btrfs)
     md: MdMember | None = None
 
@@ -202,8 +205,8 @@ def _ext(reader: Reader) -> Superblock | None:
         kind = "ext4"
     else:
         kind = "ext3" if compat & EXT_COMPAT_JOURNAL else "ext2"
-    unclean = bool(incompat & EXT_INCOMPAT_RECOVER)
-    return Superblock(type=kind, uuid=_uuid(data[104:120]), label=_text(data[120:136]), unclean=unclean)
+    damaged = bool(_u16(data, 58) & EXT_STATE_ERRORS)
+    return Superblock(type=kind, uuid=_uuid(data[104:120]), label=_text(data[120:136]), damaged=damaged)
 
 
 def _swap(reader: Reader) -> Superblock | None:
