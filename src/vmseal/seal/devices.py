@@ -138,7 +138,7 @@ def _device(
     below: tuple[str, ...] = (),
 ) -> BlockDevice:
     path = DEV / name
-    extended = partition is not None and partition.type in {f"{kind:#04x}" for kind in partitions.EXTENDED}
+    extended = partition is not None and partition.is_extended
     return BlockDevice(
         name=name,
         path=path,

@@ -1,7 +1,7 @@
 """New UUIDs for a volume group and its physical volumes, written by hand into labels and metadata areas.
 
-``vgchange --uuid`` and ``pvchange --uuid`` would draw them from the random number generator of the appliance, which is in
-the same state in each restored one: all templates would get the same "new" UUIDs. Here they come from the host.
+``vgchange --uuid`` and ``pvchange --uuid`` would draw them from the random number generator of the appliance, which is
+in the same state in each restored one: all templates would get the same "new" UUIDs. Here they come from the host.
 UUIDs of logical volumes stay, as with virt-sysprep's lvm-uuids. Former metadata in the ring is zeroed: it names the
 machine on which the group was made.
 """

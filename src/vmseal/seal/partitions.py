@@ -31,6 +31,11 @@ class Partition:
     uuid: str = ""
     label: str = ""
 
+    @property
+    def is_extended(self) -> bool:
+        """Whether it is the frame of logical partitions."""
+        return self.type in {f"{kind:#04x}" for kind in EXTENDED}
+
 
 def read_table(reader: Reader, sector: int = 512) -> list[Partition]:
     """Return the partitions by number; [] when there is no table, or none that can be read."""

@@ -106,6 +106,12 @@ class DiskUnreadable(SealError):
     reason = "disk-unreadable"
 
 
+class DisksIncomplete(SealError):
+    """A volume group, a RAID array or a btrfs lacks one of its disks, or the one that is there is out of date."""
+
+    reason = "disks-incomplete"
+
+
 class NoOperatingSystem(SealError):
     """No operating system was found on the disks."""
 

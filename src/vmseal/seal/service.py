@@ -1,0 +1,219 @@
+"""Answering one request: from disks to a sealed guest and its report. This is what the appliance runs.
+
+The course: put the devices together, look at the guest without writing, mount it, run the operations, unmount it, erase
+what was removed, give volume groups new UUIDs, close everything. Until the first file system is mounted for writing the
+disks are untouched; an error says so.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from vmseal.seal import catalogue, luks, lvm_uuids, mounts, roots
+from vmseal.seal.assembly import Assembly
+from vmseal.seal.catalogue import Operation
+from vmseal.seal.errors import SealRefused
+from vmseal.seal.guest import Guest, identify
+from vmseal.seal.lvm import VolumeGroup
+from vmseal.seal.mounts import Mounts
+from vmseal.seal.randomness import Randomness
+from vmseal.seal.report import GuestSystem, OperationReport, SealReport
+from vmseal.seal.root import Root
+from vmseal.seal.run import run
+from vmseal.seal.settings import Settings
+from vmseal.seal.wiping import Wiping
+
+Message = dict[str, object]
+# Where in the whole each stage begins, in percent.
+ASSEMBLING, INSPECTING, MOUNTING, OPERATING, ERASING, FINISHING = 0.0, 5.0, 15.0, 20.0, 60.0, 95.0
+NO_FS_UUIDS = (
+    "fs-uuids is not done by the appliance: a new UUID in a file system breaks the guest's fstab and boot loader. Leave"
+    " the operation out, or use --sealer virt-sysprep"
+)
+
+
+def answer(request: Mapping[str, object], emit: Callable[[Message], None]) -> None:
+    """Seal the guest of the request; emit progress, and in the end exactly one report or error. Never raises."""
+    seal = _Seal(emit)
+    try:
+        report = seal.run(request)
+    except SealRefused as error:
+        message = {"event": "error", "reason": error.reason, "message": _printable(error.message)}
+        emit({**message, "untouched": seal.untouched})
+    except Exception as error:  # noqa: BLE001  whatever it is, the host waits for an answer
+        text = f"{seal.stage}: {type(error).__name__}: {error}"
+        emit({"event": "error", "reason": _reason(error), "message": _printable(text), "untouched": seal.untouched})
+    else:
+        emit({"event": "progress", "percent": 100.0, "operation": "done", "writing": not seal.untouched})
+        emit({"event": "report", "report": report})
+
+
+def _reason(error: Exception) -> str:
+    return "no-space" if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT} else "failed"
+
+
+class _Seal:
+    """One seal on its way. ``untouched`` tells whether the disks are still as they were; ``stage`` what it is at."""
+
+    def __init__(self, emit: Callable[[Message], None]) -> None:
+        self.untouched = True
+        self.stage = "starting"
+        self._emit = emit
+        self._began = time.monotonic()
+
+    def run(self, request: Mapping[str, object]) -> dict[str, object]:
+        """Do it; raises SealRefused and OSError."""
+        options = _mapping(request.get("settings", {}))
+        settings = Settings.from_json(options)
+        operations = [catalogue.from_json(_mapping(item)) for item in _list(request.get("operations", []))]
+        if any(operation.code == "fs-uuids" for operation in operations):
+            raise SealRefused("appliance-unable", NO_FS_UUIDS)
+        dry_run, erase = options.get("dry_run") is True, options.get("erase", True) is not False
+        random = Randomness(bytes.fromhex(str(request.get("random", ""))))
+        assembly = Assembly(_disks(request), luks.keys_from(request.get("keys", [])))
+        mounted = Mounts(writable=not dry_run, options=_mount_options(options))
+        wiping = Wiping() if erase and not dry_run else None
+        try:
+            self._progress(ASSEMBLING, "putting the disks together")
+            assembly.open()
+            guest, reports, broken = self._seal_files(
+                assembly, mounted, operations, (settings, random, dry_run), wiping
+            )
+            system = _system(guest, mounted)
+            self._progress(ERASING, "unmounting")
+            mounted.unmount()
+            if wiping:
+                self._progress(ERASING, "erasing what was removed")
+                wiping.unmounted(assembly, broken=broken)
+            self._progress(FINISHING, "closing the disks")
+            changed = self._close(assembly, operations, random, dry_run=dry_run)
+            if wiping:
+                wiping.gaps(assembly)
+        except BaseException:
+            _give_up(mounted, assembly)
+            raise
+        report = SealReport(
+            sealer="appliance",
+            version="",
+            accelerator="",
+            guest=system,
+            disks=[],
+            operations=reports + changed,
+            warnings=_warnings(mounted, reports, wiping),
+            seconds=round(time.monotonic() - self._began, 3),
+            dry_run=dry_run,
+            erased=wiping.as_json() if wiping else None,
+            not_sealed=[_printable(line) for line in mounted.not_sealed],
+        )
+        return _without_host(report)
+
+    def _seal_files(
+        self,
+        assembly: Assembly,
+        mounted: Mounts,
+        operations: list[Operation],
+        choice: tuple[Settings, Randomness, bool],
+        wiping: Wiping | None,
+    ) -> tuple[Guest, list[OperationReport], frozenset[str]]:
+        settings, random, dry_run = choice
+        self._progress(INSPECTING, "looking at the guest")
+        findings = roots.find_root(assembly.tops())
+        mounts.plan(findings.root.entries, findings, assembly.devices)  # refuses while nothing is written
+        self.untouched = dry_run
+        self._progress(MOUNTING, "mounting")
+        mounted.mount(findings, assembly.devices)
+        root = Root(mounted.top, dry_run=dry_run)
+        try:
+            guest = identify(root)
+            reports = run(root, guest, operations, settings=settings, random=random, progress=self._operation)
+        finally:
+            root.close()
+        if wiping:
+            wiping.mounted(mounted)
+        return guest, reports, frozenset(findings.broken)
+
+    def _close(
+        self, assembly: Assembly, operations: list[Operation], random: Randomness, *, dry_run: bool
+    ) -> list[OperationReport]:
+        """Close all layers; volume groups get new UUIDs on the way, when they are inactive."""
+        wanted = any(operation.code == "lvm-uuids" for operation in operations)
+        done: list[str] = []
+        started = round(time.monotonic() - self._began, 3)
+
+        def change(group: VolumeGroup) -> None:
+            if wanted and not dry_run:
+                lvm_uuids.change(group, random)
+            done.append(group.name)
+
+        assembly.close(change)
+        if not (wanted and done):
+            return []
+        return [OperationReport("lvm-uuids", started, ", ".join(sorted(done)), changed=len(done))]
+
+    def _progress(self, percent: float, operation: str) -> None:
+        self.stage = operation
+        writing = not self.untouched
+        self._emit({"event": "progress", "percent": percent, "operation": operation, "writing": writing})
+
+    def _operation(self, part: float, name: str) -> None:
+        self._progress(OPERATING + round(part * (ERASING - OPERATING), 1), name)
+
+
+def _give_up(mounted: Mounts, assembly: Assembly) -> None:
+    """Unmount and close what can be; the error that led here is what is reported."""
+    with suppress(SealRefused, OSError):
+        mounted.unmount()
+    with suppress(SealRefused, OSError):
+        assembly.close()
+
+
+def _system(guest: Guest, mounted: Mounts) -> GuestSystem:
+    return GuestSystem(
+        root=_printable(mounted.points["/"]),
+        type="linux",
+        distro=_printable(guest.distro),
+        product=_printable(guest.product),
+        hostname=_printable(guest.hostname),
+        mount_points={_printable(point): _printable(device) for point, device in mounted.points.items()},
+    )
+
+
+def _warnings(mounted: Mounts, reports: list[OperationReport], wiping: Wiping | None) -> list[str]:
+    lines = mounted.warnings + [warning for report in reports for warning in report.warnings]
+    return [_printable(line) for line in lines + (wiping.left if wiping else [])]
+
+
+def _without_host(report: SealReport) -> dict[str, object]:
+    """Return the report without the fields that only the host can fill in."""
+    data = replace(report).as_json()
+    return {key: value for key, value in data.items() if key not in {"sealer", "version", "accelerator", "disks"}}
+
+
+def _disks(request: Mapping[str, object]) -> list[Path]:
+    return [Path(str(_mapping(disk).get("device", ""))) for disk in _list(request.get("disks"))]
+
+
+def _mount_options(options: Mapping[str, object]) -> dict[str, str]:
+    return {point: str(value) for point, value in _mapping(options.get("mount_options", {})).items()}
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        raise SealRefused("bad-request", f"the request holds {value!r:.80} where names with values are expected")
+    return value
+
+
+def _list(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise SealRefused("bad-request", f"the request holds {value!r:.80} where a list is expected")
+    return value
+
+
+def _printable(text: str) -> str:
+    r"""Return the text with bytes that are not UTF-8 as \xNN."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,0 +1,66 @@
+"""What of a guest's disks is to be erased, and when: the order in which :mod:`vmseal.seal.erase` is called."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Collection
+
+from vmseal.seal import erase
+from vmseal.seal.assembly import Assembly
+from vmseal.seal.erase import Erased, Range
+from vmseal.seal.mounts import Mounts
+
+READ_ONLY = frozenset({"iso9660", "squashfs", "erofs"})  # nothing was ever deleted in those
+
+
+class Wiping:
+    """The accounts of what was erased in one seal. An error of a device ends the seal: OSError."""
+
+    def __init__(self) -> None:
+        self._done: list[Erased] = []
+
+    @property
+    def left(self) -> list[str]:
+        """What may still be readable, as sentences."""
+        return [f"{account.device}: {text}" for account in self._done for text in account.left]
+
+    def as_json(self) -> dict[str, object]:
+        """Return it for the report's ``erased``."""
+        return {"devices": [account.as_json() for account in self._done]}
+
+    def mounted(self, mounts: Mounts) -> None:
+        """Erase what can only be erased while the guest is mounted: swap files, and free space of some file systems."""
+        for path in mounts.swap_files:
+            if stat.S_ISREG(path.lstat().st_mode):
+                self._done.append(erase.erase_swap_file(str(path)))
+        seen: set[str] = set()
+        for system in mounts.file_systems:
+            if system.device.name not in seen:
+                seen.add(system.device.name)
+                kind = system.device.superblock.type
+                if account := erase.erase_mounted(str(system.path), str(system.device.path), kind):
+                    self._done.append(account)
+
+    def unmounted(self, assembly: Assembly, *, broken: Collection[str]) -> None:
+        """Erase file systems and swap after everything is unmounted, while volumes and LUKS are still open.
+
+        ``broken`` names the devices whose file systems could not be mounted: those are left alone.
+        """
+        seen: set[str] = set()
+        for device in assembly.tops():
+            kind = device.superblock.type
+            if kind == "swap":
+                self._done.append(erase.rewrite_swap(str(device.path)))
+            elif kind == "btrfs" and device.superblock.uuid in seen:
+                continue
+            elif device.superblock.is_file_system and kind not in READ_ONLY and device.name not in broken:
+                seen.add(device.superblock.uuid)
+                self._done.append(erase.erase_unmounted(str(device.path), kind))
+
+    def gaps(self, assembly: Assembly) -> None:
+        """Erase between and behind the partitions of each disk that has some, once everything is closed."""
+        for disk in assembly.devices:
+            if disk.has_partitions and disk.disk:
+                parts = [device.partition for device in assembly.devices if disk.name in device.below]
+                ranges = [Range(part.start, part.size) for part in parts if part and not part.is_extended]
+                self._done.append(erase.erase_gaps(str(disk.path), ranges))
