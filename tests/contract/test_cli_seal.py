@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,9 +19,8 @@ from vmseal.sealers import sealer
 
 DEADLINE = 30.0  # seconds
 PROGRAM = (
-    "import typer\nfrom vmseal.cli import seal\nfrom vmseal.cli.options import command\n"
-    "app = typer.Typer()\napp.callback()(lambda: None)\n"
-    "command(app, 'seal', epilog=seal.EPILOG)(seal.run_seal)\napp()\n"
+    "import typer\nfrom vmseal.cli import seal\n"
+    "app = typer.Typer()\napp.callback()(lambda: None)\nseal.add_to(app)\napp()\n"
 )
 GUESTFISH = """#!/usr/bin/python3
 import re, shlex, sys
@@ -143,7 +143,8 @@ def test_the_deadline(shell: Shell) -> None:
         [],
         ["-a", "disk.unknown"],
         ["-a", "a.raw", "--format", "vmdk"],
-        ["-a", "a.raw", "-a", "b.raw", "-a", "c.raw", "--format", "raw", "--format", "qcow2"],
+        ["-a", "a.raw", "--format", "raw"],
+        ["-a", "a.raw", "--operations", "no-such-thing"],
     ],
 )
 def test_wrong_usage(shell: Shell, arguments: list[str]) -> None:
@@ -152,6 +153,59 @@ def test_wrong_usage(shell: Shell, arguments: list[str]) -> None:
 
 def test_help_shows_the_exit_codes(shell: Shell) -> None:
     assert "the guest's fstab names a file system" in " ".join(shell.run("--help").stdout.split())
+
+
+def test_the_operations_are_listed_without_a_disk(shell: Shell) -> None:
+    finished = shell.run("--list-operations")
+    assert finished.returncode == 0
+    assert all(line.split(" ", 1)[1][0] in "* " for line in finished.stdout.splitlines())
+
+
+def test_what_only_virt_sysprep_can_do_is_passed_on_to_it_alone(shell: Shell) -> None:
+    shell.install("virt-sysprep", VIRT_SYSPREP + f'echo "$@" >{shell.folder}/given\n')
+    refused = shell.run("-a", shell.disk, "--run-command", "touch /x")
+    assert (refused.returncode, "--sealer virt-sysprep" in refused.stderr) == (2, True)
+    finished = shell.run(
+        "-a", shell.disk, "--run-command", "touch /x", "--sealer", "virt-sysprep", "--enable", "logfiles"
+    )
+    assert finished.returncode == 0, finished.stderr
+    given = (shell.folder / "given").read_text()
+    assert "--run-command touch /x --operations logfiles" in given
+    assert "--hostname" not in given
+
+
+@pytest.mark.parametrize("arguments", [["--erase"], ["--profile", "thorough"], ["--machine-id", "keep"]])
+def test_what_the_sealer_cannot_do_is_wrong_usage(shell: Shell, arguments: list[str]) -> None:
+    finished = shell.run("-a", shell.disk, "--sealer", "virt-sysprep", *arguments)
+    assert finished.returncode == 2
+    assert "The disks are untouched." in finished.stderr
+
+
+def test_a_sealer_that_is_not_there(shell: Shell) -> None:
+    assert shell.run("-a", shell.disk, "--sealer", "magic").returncode == 2
+
+
+def test_under_the_name_of_virt_sysprep_it_prints_as_that_and_takes_the_real_one(shell: Shell) -> None:
+    link = shell.folder / "links" / "virt-sysprep"
+    link.parent.mkdir()
+    link.write_text(f"#!{sys.executable}\nfrom vmseal.cli.main import main\nmain()\n")
+    link.chmod(0o755)
+    path = os.pathsep.join([str(link.parent), str(shell.folder), os.environ["PATH"]])
+    environment = {**shell.environment, "PATH": path, "VMSEAL_STATE": str(shell.state)}
+    del environment["VMSEAL_HOST_VIRT_SYSPREP"]
+    command: list[str | Path] = [link, "-a", shell.disk, "--operations", "defaults,-logfiles"]
+    finished = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=DEADLINE)
+    assert finished.returncode == 0, finished.stderr
+    assert re.search(r'^\[ +\d+\.\d\] Performing "tmp-files" \.\.\.$', finished.stdout, re.MULTILINE)
+    assert '"customize"' in finished.stdout
+
+
+def test_a_sealer_that_finds_the_link_in_place_of_virt_sysprep_does_not_go_round(shell: Shell) -> None:
+    shell.install("virt-sysprep", f"#!{sys.executable}\nfrom vmseal.cli.main import main\nmain()\n")
+    finished = shell.run("-a", shell.disk, "--sealer", "virt-sysprep")
+    assert finished.returncode == 6
+    assert "VMSEAL_HOST_VIRT_SYSPREP" in finished.stderr
+    assert "The disks are untouched." in finished.stderr
 
 
 def interrupted(shell: Shell, number: signal.Signals, *, when: str) -> subprocess.CompletedProcess[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -55,7 +57,7 @@ app = typer.Typer(
 app.callback()(with_signature(_root, [CONTEXT, SHOW_VERSION, *common_parameters()]))
 command(app, "up")(programs.run_up)
 command(app, "engine")(programs.run_engine)
-command(app, "seal", epilog=seal.EPILOG)(seal.run_seal)
+seal.add_to(app)
 app.add_typer(vm.app, name="vm")
 app.add_typer(template.app, name="template")
 app.add_typer(job.app, name="job")
@@ -65,8 +67,11 @@ app.add_typer(job.hosts, name="host")
 
 
 def main() -> None:
-    """Run the program; the console script's entry point."""
-    app(prog_name="vmseal")
+    """Run the program; the console script's entry point. Under the name virt-sysprep it is ``vmseal seal``."""
+    arguments = sys.argv[1:]
+    if Path(sys.argv[0]).name == seal.VIRT_SYSPREP:
+        arguments = ["seal", "--profile", "sysprep", "--lines", *arguments]
+    app(arguments, prog_name="vmseal")
 
 
 if __name__ == "__main__":

@@ -1,46 +1,40 @@
-"""``vmseal seal``: seal disk images directly, without engine and host agent.
-
-====  =======================================================================================
-code  meaning
-====  =======================================================================================
-0     sealed (with ``--dry-run``: would be)
-1     not sealed: virt-sysprep failed, or left something of the old machine
-2     wrong options or arguments; nothing was done
-3     the guest is not supported: Windows, no or several operating systems, encrypted, hibernated
-4     a disk is in use, missing, damaged, of another format, or full
-5     the guest's fstab names a file system that is on none of the disks
-6     the host lacks something: a program, a readable kernel, a VM that starts
-7     not done within ``--deadline``
-130   interrupted with Ctrl-C
-====  =======================================================================================
-"""
+"""``vmseal seal``: seal disk images directly, without engine and host agent; :class:`SealExit` says how it ends."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import os
+import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from enum import IntEnum, StrEnum
+from enum import IntEnum
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from vmseal.cli import seal_options, sysprep_options
 from vmseal.cli.exits import WrongUsage
 from vmseal.cli.logs import set_up_logs
-from vmseal.cli.options import Options
+from vmseal.cli.options import Options, common_parameters, take_common, with_errors, with_signature
+from vmseal.cli.seal_options import SealOptions
 from vmseal.cli.show import print_json
-from vmseal.model.volume import VolumeFormat
+from vmseal.cli.sysprep_options import OrderedCommand
+from vmseal.seal.catalogue import Profile, load
 from vmseal.seal.report import SealReport
-from vmseal.sealers import sealer
-from vmseal.sealers.sealer import Disk, SealError, SealProgress, SealRequest
-from vmseal.sealers.virt_sysprep import VirtSysprep
+from vmseal.sealers import choice, sealer
+from vmseal.sealers.auto import DEFAULT_SEALER
+from vmseal.sealers.choice import SealerSettings
+from vmseal.sealers.output import MORE_OPERATIONS, OPERATIONS
+from vmseal.sealers.sealer import SealError, SealProgress, SealRequest
 
 
 class SealExit(IntEnum):
@@ -59,8 +53,8 @@ class SealExit(IntEnum):
 
 MEANINGS = {
     SealExit.SEALED: "sealed (with --dry-run: would be)",
-    SealExit.FAILED: "not sealed: virt-sysprep failed, or left something of the old machine",
-    SealExit.USAGE: "wrong options or arguments; nothing was done",
+    SealExit.FAILED: "not sealed: the sealer failed, or left something of the old machine",
+    SealExit.USAGE: "wrong options or arguments, or something that the sealer cannot do; nothing was done",
     SealExit.NOT_SUPPORTED: (
         "the guest is not supported: Windows, no or several operating systems, encrypted, hibernated"
     ),
@@ -89,78 +83,99 @@ EXIT_OF: dict[type[SealError], SealExit] = {
     sealer.RequestNotPossible: SealExit.USAGE,
     sealer.DeadlineExceeded: SealExit.DEADLINE,
 }
-FORMAT_OF_ENDING = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw"}
 HALF_SEALED = "The disks may be half sealed: do not use them; start again from a copy of the machine's disks."
 UNTOUCHED = "The disks are untouched."
 
 
-class Format(StrEnum):
-    """A disk image's format, in QEMU's words."""
-
-    RAW = "raw"
-    QCOW2 = "qcow2"
-
-    @property
-    def volume_format(self) -> VolumeFormat:
-        """The same in VDSM's words."""
-        return VolumeFormat.COW if self is Format.QCOW2 else VolumeFormat.RAW
+VIRT_SYSPREP = "virt-sysprep"
+OPERATION = re.compile(r"[a-z][a-z0-9-]*")
 
 
-def run_seal(
-    options: Options,
-    add: Annotated[
-        list[Path],
-        typer.Option("--add", "-a", metavar="DISK", help="A disk image of the machine; all of them, in its order."),
-    ],
-    formats: Annotated[
-        list[Format] | None,
-        typer.Option("--format", help="Format of the disks: once for all, or once per disk. (default: by file name)"),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", "-n", help="Change nothing; find out what would happen.")
-    ] = False,
-    hostname: Annotated[str, typer.Option(help="Host name that the sealed system gets.")] = "localhost",
-    deadline: Annotated[float, typer.Option(help="Give up after that many seconds.", min=1)] = 3600.0,
-) -> None:
+def add_to(app: typer.Typer) -> None:
+    """Make ``seal`` a sub-command of the application."""
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    declared = [context, *sysprep_options.parameters(), *common_parameters()]
+    app.command("seal", cls=OrderedCommand, epilog=EPILOG)(with_signature(_command, declared))
+
+
+def _command(context: typer.Context, **given: Any) -> None:
     """Seal the disks of one machine, in place: remove what identifies it, and its secrets.
 
-    The machine must be down. Make a copy of the disks first: there is no way back.
+    The machine must be down. Make a copy of the disks first: there is no way back. The options are virt-sysprep's, but
+    disks are named in the machine's order. What only virt-sysprep can do needs --sealer virt-sysprep.
     """
+    options = take_common(context, given).completed(os.environ)
+    with_errors(options, lambda: run_seal(options, seal_options.read(context.meta[sysprep_options.WORDS])))
+
+
+def run_seal(options: Options, asked: SealOptions) -> None:
+    """Do what was asked for; the program ends with a :class:`SealExit`."""
+    if asked.version:
+        print(f"vmseal {version('vmseal')}")  # noqa: T201  the program's output
+        return
+    if asked.list_operations:
+        _list_operations(asked)
+        return
+    _require_known(asked.operations or [])
     set_up_logs(verbose=options.verbose)
-    request = SealRequest(
-        name=add[0].stem, disks=tuple(_disks(add, formats or [])), hostname=hostname, deadline=deadline, dry_run=dry_run
-    )
-    program = VirtSysprep(
-        state=options.state / "seal",
-        program=os.environ.get("VMSEAL_HOST_VIRT_SYSPREP", "virt-sysprep"),
-        guestfish=os.environ.get("VMSEAL_HOST_GUESTFISH", "guestfish"),
-    )
     try:
-        with _shown(options) as show:
-            report = asyncio.run(_until_interrupted(program, request, show))
+        program = _sealer(options, asked)
+        with _shown(options, asked) as show:
+            report = asyncio.run(_until_interrupted(program, asked.request(), show))
     except SealError as error:
         _fail(options, error.reason, str(error), exit_of(error), untouched=error.untouched)
     except _Interrupted as error:
         _fail(options, "interrupted", "interrupted", SealExit.INTERRUPTED, untouched=error.untouched)
     else:
-        print_json(report.as_json()) if options.json else _print(report)
+        if options.json:
+            print_json(report.as_json())
+        else:
+            _print(report, summary=not asked.lines)
+
+
+def _sealer(options: Options, asked: SealOptions) -> sealer.Sealer:
+    environment = os.environ
+    cache = environment.get("VMSEAL_HOST_CACHE")
+    known = choice.sealers(
+        SealerSettings(
+            state=options.state / "seal",
+            cache=Path(cache) if cache else None,
+            virt_sysprep=environment.get("VMSEAL_HOST_VIRT_SYSPREP") or _virt_sysprep(),
+            guestfish=environment.get("VMSEAL_HOST_GUESTFISH", "guestfish"),
+        )
+    )
+    return choice.chosen(known, asked.sealer or environment.get("VMSEAL_HOST_SEALER") or DEFAULT_SEALER)
+
+
+def _virt_sysprep() -> str:
+    """Return the real virt-sysprep: the first in PATH that is not this program under its name."""
+    own = Path(sys.argv[0])
+    if own.name != VIRT_SYSPREP:
+        return VIRT_SYSPREP
+    folders = [Path(folder) for folder in os.environ.get("PATH", "").split(os.pathsep) if folder]
+    others = (folder / VIRT_SYSPREP for folder in folders)
+    return next((str(each) for each in others if each.is_file() and each.resolve() != own.resolve()), VIRT_SYSPREP)
+
+
+def _list_operations(asked: SealOptions) -> None:
+    """Print the operations as virt-sysprep does: name, a star for those that run, what it is."""
+    order = list(Profile)
+    last = order.index(Profile(asked.profile)) if asked.profile in list(Profile) else order.index(Profile.DEFAULT)
+    for operation in sorted(load(), key=lambda each: each.name):
+        star = "*" if order.index(operation.profile) <= last else " "
+        print(f"{operation.name} {star} {operation.why}")  # noqa: T201  the program's output
+
+
+def _require_known(words: Sequence[str]) -> None:
+    known = {operation.name for operation in load()} | {*OPERATIONS, *MORE_OPERATIONS, "defaults", "all"}
+    for word in words:
+        if word.removeprefix("-") not in known:
+            raise WrongUsage(f"{word.removeprefix('-')!r} is no operation; --list-operations shows them all")
 
 
 def exit_of(error: SealError) -> SealExit:
     """Return how the program ends after ``error``."""
     return EXIT_OF.get(type(error), SealExit.FAILED)
-
-
-def _disks(paths: Sequence[Path], formats: Sequence[Format]) -> Iterator[Disk]:
-    if len(formats) not in (0, 1, len(paths)):
-        raise WrongUsage(
-            f"--format is given {len(formats)} times for {len(paths)} disks: once for all, or once for each"
-        )
-    for number, path in enumerate(paths):
-        name = (formats[0] if len(formats) == 1 else formats[number]) if formats else FORMAT_OF_ENDING.get(path.suffix)
-        if name is None:
-            raise WrongUsage(f"the name of {path} does not tell its format: add --format raw or --format qcow2")
-        yield Disk(path, Format(name).volume_format)
 
 
 class _Interrupted(Exception):
@@ -191,12 +206,39 @@ async def _until_interrupted(
 
 
 @contextmanager
-def _shown(options: Options) -> Iterator[Callable[[SealProgress], None]]:
-    """Give a function that shows progress on standard error: a bar on a terminal, else a line per operation."""
-    console = Console(stderr=True, highlight=False, quiet=options.json)
-    if not console.is_terminal or options.json:
+def _shown(options: Options, asked: SealOptions) -> Iterator[Callable[[SealProgress], None]]:
+    """Give a function that shows progress: a bar on a terminal, else a line per operation."""
+    console = Console(stderr=True, highlight=False)
+    if options.json or asked.quiet:
+        yield lambda _: None
+    elif asked.lines:
+        yield _Lines().show
+    elif not console.is_terminal:
         yield lambda progress: console.print(f"{progress.percent:5.1f} % {progress.operation}", markup=False)
-        return
+    else:
+        with _bar(console) as show:
+            yield show
+
+
+class _Lines:
+    """Progress as virt-sysprep prints it: on standard output, with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._last = ""
+
+    def show(self, progress: SealProgress) -> None:
+        """Print a line unless it would say the same as the last one."""
+        if progress.operation == self._last:
+            return
+        self._last = progress.operation
+        is_name = OPERATION.fullmatch(progress.operation) is not None and progress.operation != "done"
+        words = f'Performing "{progress.operation}" ...' if is_name else progress.operation
+        print(f"[{time.monotonic() - self._begin:6.1f}] {words}", flush=True)  # noqa: T201  the program's output
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[SealProgress], None]]:
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),
@@ -210,7 +252,14 @@ def _shown(options: Options) -> Iterator[Callable[[SealProgress], None]]:
         )
 
 
-def _print(report: SealReport) -> None:
+def _print(report: SealReport, *, summary: bool) -> None:
+    if summary:
+        _print_summary(report)
+    for warning in report.warnings:
+        Console(stderr=True, highlight=False).print(f"warning: {warning}", markup=False, soft_wrap=True)
+
+
+def _print_summary(report: SealReport) -> None:
     console = Console(highlight=False)
     done = "would be sealed (dry run; the disks are untouched)" if report.dry_run else "sealed"
     guest = report.guest
@@ -221,8 +270,6 @@ def _print(report: SealReport) -> None:
     ran = len({operation.name for operation in report.operations})
     program = f"{report.sealer} {report.version}, {report.accelerator}"
     console.print(f"{ran} operations in {report.seconds:.0f} s ({program})", markup=False, soft_wrap=True)
-    for warning in report.warnings:
-        Console(stderr=True, highlight=False).print(f"warning: {warning}", markup=False, soft_wrap=True)
 
 
 def _fail(options: Options, reason: str, message: str, code: SealExit, *, untouched: bool) -> None:

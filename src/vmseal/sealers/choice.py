@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vmseal.seal.catalogue import Profile
 from vmseal.sealers import customization
 from vmseal.sealers.auto import Auto, SealerName
 from vmseal.sealers.sealer import RequestNotPossible, Sealer
 from vmseal.sealers.virt_sysprep import VirtSysprep
 
-PROFILES = ("sysprep", "default", "thorough")  # the built-in ones, each with all of those before it
+PROFILES = tuple(profile.value for profile in Profile if profile is not Profile.NONE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from vmseal.seal.first_boot import SSH_HOSTKEYS
+from vmseal.seal.settings import MachineId
 from vmseal.sealers.inspection import Inspection
-from vmseal.sealers.sealer import MachineId, RequestNotPossible, SealRequest
+from vmseal.sealers.sealer import RequestNotPossible, SealRequest
 
 PROFILE = "sysprep"  # virt-sysprep's defaults are what it can do
 # virt-sysprep fills these with fresh bytes, the same in every clone. systemd and the init scripts make new ones.

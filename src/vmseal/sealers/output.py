@@ -19,6 +19,10 @@ OPERATIONS = (
     "samba-db-log", "script", "smolt-uuid", "ssh-hostkeys", "ssh-userdir", "sssd-db-log", "tmp-files",
     "udev-persistent-net", "utmp", "yum-uuid", "zsh-history", "customize", "lvm-uuids",
 )  # fmt: skip
+# Those that are there and off by default.
+MORE_OPERATIONS = (
+    "ca-certificates", "firewall-rules", "flag-reconfiguration", "fs-uuids", "kerberos-data", "user-account",
+)  # fmt: skip
 EXAMINING = "Examining the guest"
 # Percent of a whole seal, from times on an emulated appliance: half of the time goes before the first operation.
 INSPECTED = 40.0

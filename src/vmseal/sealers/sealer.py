@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from vmseal.model.errors import VmsealError
 from vmseal.model.volume import VolumeFormat
 from vmseal.seal.report import SealReport
+from vmseal.seal.settings import MachineId
 
 
 @dataclass(frozen=True)
@@ -19,14 +19,6 @@ class Disk:
 
     path: Path
     format: VolumeFormat
-
-
-class MachineId(StrEnum):
-    """What becomes of the guest's ``/etc/machine-id``; see machine-id(5) of systemd."""
-
-    EMPTY = "empty"  # the clone makes one at its first boot
-    UNINITIALIZED = "uninitialized"  # the same, and the boot counts as the first one (ConditionFirstBoot)
-    KEEP = "keep"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,6 +25,7 @@ from vmseal.sealers.sealer import (
     ApplianceFailed,
     DeadlineExceeded,
     Disk,
+    ProgramMissing,
     Sealer,
     SealError,
     SealProgress,
@@ -137,6 +138,11 @@ class VirtSysprep(Sealer):
 
     async def _version(self, run: Run) -> str:
         finished = await self._start([self._program, "--version"], run)
+        if finished.output.startswith("vmseal "):
+            raise ProgramMissing(
+                f"{self._program} is a link to vmseal, which needs the real one here:"
+                " set VMSEAL_HOST_VIRT_SYSPREP to its path"
+            )
         return finished.output.strip().rpartition(" ")[2]
 
     async def _run(self, request: SealRequest, inspection: Inspection, run: Run, *, output: Output) -> process.Finished:

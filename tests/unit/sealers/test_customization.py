@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from vmseal.seal.report import GuestSystem
+from vmseal.seal.settings import MachineId
 from vmseal.sealers.customization import RANDOM_SEEDS, options, require_possible
 from vmseal.sealers.inspection import Inspection
-from vmseal.sealers.sealer import DiskKey, MachineId, RequestNotPossible, SealRequest
+from vmseal.sealers.sealer import DiskKey, RequestNotPossible, SealRequest
 
 
 def inspection(
