@@ -158,7 +158,10 @@ def test_help_shows_the_exit_codes(shell: Shell) -> None:
 def test_the_operations_are_listed_without_a_disk(shell: Shell) -> None:
     finished = shell.run("--list-operations")
     assert finished.returncode == 0
-    assert all(line.split(" ", 1)[1][0] in "* " for line in finished.stdout.splitlines())
+    lines = finished.stdout.splitlines()
+    assert all(line.split(" ", 1)[1][:2] in ("* ", "  ") for line in lines)
+    assert {line.split()[0] for line in lines} >= {"ssh-hostkeys", "logfiles", "user-account"}
+    assert any(line.startswith("user-account   ") for line in lines)
 
 
 def test_what_only_virt_sysprep_can_do_is_passed_on_to_it_alone(shell: Shell) -> None:

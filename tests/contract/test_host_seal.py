@@ -224,14 +224,14 @@ def test_what_is_wrong_with_the_call_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_request_chooses_sealer_profile_and_erasing_and_the_settings_do_otherwise(tmp_path: Path) -> None:
     async def scenario() -> None:
         appliance = FakeSealer("appliance")
-        async with running_rig(tmp_path, others=[appliance], profile="/srv/own.toml", erase=True) as rig:
+        async with running_rig(tmp_path, others=[appliance], profile="own", erase=True) as rig:
             disk = await rig.new_volume()
             options: dict[str, Any] = {"sealer": "appliance", "profile": "thorough", "erase": False, "deadline": 7}
             assert (await rig.seal(disk, **options))["status"] == "done"
             assert (await rig.seal(disk))["status"] == "done"
             [chosen], [usual] = appliance.requests, rig.sealer.requests
             assert (chosen.profile, chosen.erase, chosen.deadline) == ("thorough", False, 7)
-            assert (usual.profile, usual.erase, usual.deadline) == ("/srv/own.toml", True, 3600)
+            assert (usual.profile, usual.erase, usual.deadline) == ("own", True, 3600)
 
     asyncio.run(scenario())
 

@@ -28,7 +28,9 @@ from vmseal.cli.options import Options, common_parameters, take_common, with_err
 from vmseal.cli.seal_options import SealOptions
 from vmseal.cli.show import print_json
 from vmseal.cli.sysprep_options import OrderedCommand
-from vmseal.seal.catalogue import Profile, load
+from vmseal.seal import profile
+from vmseal.seal.catalogue import Profile, dropins
+from vmseal.seal.errors import SealRefused
 from vmseal.seal.report import SealReport
 from vmseal.sealers import choice, sealer
 from vmseal.sealers.auto import DEFAULT_SEALER
@@ -75,6 +77,7 @@ EXIT_OF: dict[type[SealError], SealExit] = {
     sealer.DiskInUse: SealExit.DISK,
     sealer.DiskUnreadable: SealExit.DISK,
     sealer.NoSpace: SealExit.DISK,
+    sealer.DisksIncomplete: SealExit.DISK,
     sealer.UnresolvedMount: SealExit.UNRESOLVED_MOUNT,
     sealer.ProgramMissing: SealExit.ENVIRONMENT,
     sealer.KernelUnreadable: SealExit.ENVIRONMENT,
@@ -113,10 +116,13 @@ def run_seal(options: Options, asked: SealOptions) -> None:
     if asked.version:
         print(f"vmseal {version('vmseal')}")  # noqa: T201  the program's output
         return
-    if asked.list_operations:
-        _list_operations(asked)
-        return
-    _require_known(asked.operations or [])
+    try:
+        if asked.list_operations:
+            _list_operations(asked)
+            return
+        _require_known(asked.operations or [])
+    except SealRefused as error:  # a file of the administrator's is wrong
+        _fail(options, error.reason, str(error), SealExit.USAGE, untouched=True)
     set_up_logs(verbose=options.verbose)
     try:
         program = _sealer(options, asked)
@@ -158,16 +164,13 @@ def _virt_sysprep() -> str:
 
 
 def _list_operations(asked: SealOptions) -> None:
-    """Print the operations as virt-sysprep does: name, a star for those that run, what it is."""
-    order = list(Profile)
-    last = order.index(Profile(asked.profile)) if asked.profile in list(Profile) else order.index(Profile.DEFAULT)
-    for operation in sorted(load(), key=lambda each: each.name):
-        star = "*" if order.index(operation.profile) <= last else " "
-        print(f"{operation.name} {star} {operation.why}")  # noqa: T201  the program's output
+    """Print the operations as virt-sysprep does: name, a star for those in the profile, what it is for."""
+    name = asked.profile if asked.profile in choice.PROFILES else Profile.DEFAULT
+    print("\n".join(profile.listing(dropins.load(), name)))  # noqa: T201  the program's output
 
 
 def _require_known(words: Sequence[str]) -> None:
-    known = {operation.name for operation in load()} | {*OPERATIONS, *MORE_OPERATIONS, "defaults", "all"}
+    known = {operation.name for operation in dropins.load()} | {*OPERATIONS, *MORE_OPERATIONS, "defaults", "all"}
     for word in words:
         if word.removeprefix("-") not in known:
             raise WrongUsage(f"{word.removeprefix('-')!r} is no operation; --list-operations shows them all")

@@ -47,7 +47,7 @@ class HostSettings(BaseSettings):
     sealer: SealerName = Field(default=DEFAULT_SEALER, description="the sealer, unless a request names one")
     profile: str | None = Field(
         default=None,
-        description="what is sealed, unless a request says it: sysprep, default, thorough, or the path of your own; "
+        description="what is removed, unless a request says it: sysprep, default, thorough, or one of your own; "
         "None: the most that the sealer is made for",
     )
     erase: bool | None = Field(

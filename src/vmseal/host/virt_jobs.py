@@ -42,7 +42,7 @@ class Seals:
 
     def request(self, name: str, options: SealOptions) -> SealRequest:
         """Return what to seal, without disks."""
-        # Only known names come over the wire, never a path: what a profile's file holds must not be read by callers.
+        # Only what was announced: a word of the wire never becomes a path.
         known = choice.profiles(self.sealers)
         if options.profile is not None and options.profile not in known:
             raise GeneralError(f"Profile {options.profile!r} is unknown here; this host has {', '.join(known)}")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmseal.seal.catalogue import Profile
+from vmseal.seal.catalogue import Profile, dropins
 from vmseal.sealers import customization
 from vmseal.sealers.auto import Auto, SealerName
 from vmseal.sealers.sealer import RequestNotPossible, Sealer
@@ -58,5 +58,5 @@ def chosen(known: Mapping[str, Sealer], name: str) -> Sealer:
 
 
 def profiles(known: Iterable[str]) -> list[str]:
-    """Return the built-in profiles that sealers of these names have between them."""
-    return list(PROFILES) if SealerName.APPLIANCE in known else [customization.PROFILE]
+    """Return the profiles that sealers of these names have between them: the program's and the administrator's."""
+    return [*PROFILES, *dropins.profile_names()] if SealerName.APPLIANCE in known else [customization.PROFILE]

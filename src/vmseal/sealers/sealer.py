@@ -42,7 +42,7 @@ class SealRequest:
     hostname: str = "localhost"
     deadline: float = 3600.0
     dry_run: bool = False
-    profile: str | None = None  # name of a profile, or path of a user's own
+    profile: str | None = None  # the program's, or the administrator's own
     operations: tuple[str, ...] | None = None  # virt-sysprep's words, from nothing on: "all", "-logfiles"
     erase: bool | None = None  # whether deleted data is made unreadable
     machine_id: MachineId | None = None  # None: as the profile says
