@@ -11,6 +11,7 @@ packages=(
   qemu-system-x86 qemu-utils
   mmdebstrap                                                    # builds the demo and test guests
   e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount util-linux   # tests make file systems, and check them after erasing
+  lvm2 mdadm cryptsetup-bin                                     # go into the appliance, which puts guests' disks together with them
   procps                                                        # tests look at what processes are left
 )
 

@@ -175,10 +175,9 @@ def _by_id(name: str, devices: Sequence[BlockDevice]) -> BlockDevice | None:
         names = {f"dm-name-{device.mapper}", f"dm-uuid-{device.mapper_uuid}"} if device.mapper else set()
         if name in names or name == f"lvm-pv-uuid-{device.superblock.uuid}":
             return device
-    for prefix in ("md-uuid-", "md-name-"):
-        if name.startswith(prefix):
-            return _array(devices, name.removeprefix(prefix).replace(":", ""), name.removeprefix(prefix))
-    return None
+    if name.startswith("md-uuid-"):
+        return _array(devices, name.removeprefix("md-uuid-").replace(":", ""), "")
+    return _array(devices, "", name.removeprefix("md-name-")) if name.startswith("md-name-") else None
 
 
 def _by_order(source: str, devices: Sequence[BlockDevice]) -> BlockDevice | None:

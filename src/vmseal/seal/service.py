@@ -107,6 +107,7 @@ class _Seal:
             warnings=_warnings(mounted, reports, wiping),
             seconds=round(time.monotonic() - self._began, 3),
             dry_run=dry_run,
+            profile=str(options.get("profile") or "sysprep"),
             erased=wiping.as_json() if wiping else None,
             not_sealed=[_printable(line) for line in mounted.not_sealed],
         )
