@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -57,12 +58,7 @@ def test_nothing_deleted_is_left_on_ext4(tmp_path: Path, options: tuple[str, ...
     run("mke2fs", "-q", "-F", "-E", "nodiscard", "-N", "4096", *options, image, "62M")
     dice = dice_of(options)
     with mounted(image) as root:
-        fill(root, dice)
-        big = root / "a large folder"
-        big.mkdir()
-        for index in range(900):
-            (big / f"{'Erase-Me~' if index % 3 else 'stays '}{index:060}").touch()
-        soil_attributes(root, dice)
+        populate(root, dice)
         (root / "set aside").touch()
         if "^extent" not in str(options) and options[1] == "ext4":
             run("fallocate", "-l", "1M", root / "set aside")
@@ -84,6 +80,54 @@ def test_nothing_deleted_is_left_on_ext4(tmp_path: Path, options: tuple[str, ...
         (root / "more").mkdir()
         fill(root / "more", dice)
     run("e2fsck", "-fn", image)
+
+
+XFS = {
+    "xfs": (),
+    "xfs of 1 KiB blocks": ("-b", "size=1024"),
+    "xfs with large directory blocks": ("-n", "size=16384", "-i", "size=1024"),
+    "xfs with all trees": ("-m", "rmapbt=1,reflink=1,bigtime=1,inobtcount=1", "-i", "sparse=1,nrext64=1"),
+}
+
+
+@pytest.mark.parametrize("options", XFS.values(), ids=XFS.keys())
+def test_nothing_deleted_is_left_on_xfs(tmp_path: Path, options: tuple[str, ...]) -> None:
+    image = soiled(tmp_path / "disk.raw", 304 * MIB)
+    run("mkfs.xfs", "-q", "-f", "-K", *options, image)
+    dice = dice_of(options)
+    with mounted(image) as root:
+        populate(root, dice)
+        run("fallocate", "-l", "1M", root / "set aside")
+        (root / "set aside behind its end").touch()
+        run("fallocate", "-n", "-l", "1M", root / "set aside behind its end")
+        tidy(root)
+    with mounted(image) as root:
+        before = fingerprint(root)
+    assert canaries(image)
+
+    result = erase_unmounted(str(image), "xfs")
+
+    assert result.left == ()
+    assert canaries(image) == []
+    run("xfs_repair", "-n", image)
+    first = digest(image)
+    assert erase_unmounted(str(image), "xfs").left == ()
+    assert digest(image) == first, "a second run finds nothing to do"
+    with mounted(image) as root:
+        assert fingerprint(root) == before
+        (root / "more").mkdir()
+        fill(root / "more", dice)
+    run("xfs_repair", "-n", image)
+
+
+def populate(root: Path, dice: random.Random) -> None:
+    """Fill a file system: files of all kinds, one large folder, attributes."""
+    fill(root, dice)
+    big = root / "a large folder"
+    big.mkdir()
+    for index in range(900):
+        (big / f"{'Erase-Me~' if index % 3 else 'stays '}{index:060}").touch()
+    soil_attributes(root, dice)
 
 
 def test_an_unclean_ext4_is_left_alone(tmp_path: Path) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from vmseal.seal.erase.device import BlockDevice
+from vmseal.seal.erase.device import BlockDevice, NotUnderstood
 from vmseal.seal.erase.ext4 import erase_ext4
-from vmseal.seal.erase.ext4_layout import NotUnderstood
 from vmseal.seal.erase.fill import fill_free_space
 from vmseal.seal.erase.gaps import erase_gaps
 from vmseal.seal.erase.ranges import Range
 from vmseal.seal.erase.result import Erased, erased, not_erased
 from vmseal.seal.erase.swap import erase_swap_file, is_hibernated, rewrite_swap
+from vmseal.seal.erase.xfs import erase_xfs
 
 __all__ = [
     "Erased",
@@ -33,6 +33,7 @@ UNMOUNTED: dict[str, Callable[[BlockDevice], None]] = {
     "ext2": erase_ext4,
     "ext3": erase_ext4,
     "ext4": erase_ext4,
+    "xfs": erase_xfs,
 }
 
 

@@ -42,6 +42,10 @@ class Part(StrEnum):
     SWAP = "swap"
 
 
+class NotUnderstood(Exception):
+    """A file system has something that is not known here, or is damaged: it must be left alone."""
+
+
 class BlockDevice:
     """A block device, or a plain file in its place, open for writing.
 

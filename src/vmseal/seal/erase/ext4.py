@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterator
 
 from vmseal.seal.erase.crc32c import crc32c
-from vmseal.seal.erase.device import BlockDevice, Part, any_set
+from vmseal.seal.erase.device import BlockDevice, NotUnderstood, Part, any_set
 from vmseal.seal.erase.ext4_directories import clean_directories
 from vmseal.seal.erase.ext4_inline import clean_inline
 from vmseal.seal.erase.ext4_layout import (
@@ -25,7 +25,6 @@ from vmseal.seal.erase.ext4_layout import (
     Incompat,
     Inode,
     InodeFlag,
-    NotUnderstood,
 )
 from vmseal.seal.erase.ranges import Range, clear_bits, merged, overlap, without
 from vmseal.seal.erase.trailing import erase_behind

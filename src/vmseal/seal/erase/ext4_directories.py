@@ -6,8 +6,8 @@ import struct
 from collections.abc import Iterable, Iterator
 
 from vmseal.seal.erase.crc32c import crc32c
-from vmseal.seal.erase.device import Part, any_set
-from vmseal.seal.erase.ext4_layout import Compat, Ext4, Inode, InodeFlag, NotUnderstood
+from vmseal.seal.erase.device import NotUnderstood, Part, any_set
+from vmseal.seal.erase.ext4_layout import Compat, Ext4, Inode, InodeFlag
 
 HEAD = struct.Struct("<IHB")  # inode, record length, name length
 NAME = 8  # where an entry's name begins

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 
 from vmseal.seal.erase.crc32c import crc32c
-from vmseal.seal.erase.device import Part
+from vmseal.seal.erase.device import NotUnderstood, Part
 from vmseal.seal.erase.ext4_directories import clean_entries
-from vmseal.seal.erase.ext4_layout import Ext4, Inode, NotUnderstood
+from vmseal.seal.erase.ext4_layout import Ext4, Inode
 
 BODY = 40, 100  # i_block: the first bytes of inline data
 PARENT = 4  # bytes: an inline directory begins with its parent's inode

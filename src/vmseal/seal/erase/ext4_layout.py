@@ -12,7 +12,7 @@ from enum import IntFlag
 from functools import cached_property
 
 from vmseal.seal.erase.crc32c import ONES, crc32c
-from vmseal.seal.erase.device import BlockDevice
+from vmseal.seal.erase.device import BlockDevice, NotUnderstood
 from vmseal.seal.erase.ranges import Range
 
 SUPERBLOCK = 1024  # bytes: its offset and its size
@@ -88,10 +88,6 @@ class InodeFlag(IntFlag):
     EXTENTS = 0x80000
     EA_INODE = 0x200000
     INLINE_DATA = 0x10000000
-
-
-class NotUnderstood(Exception):
-    """The file system has something that this code does not know, or is damaged: it must be left alone."""
 
 
 @dataclass(frozen=True)
