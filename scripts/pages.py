@@ -16,6 +16,8 @@ from vmseal.engine.settings import EngineSettings
 from vmseal.host.settings import HostSettings
 from vmseal.rpc.parameters import Kind, Parameters
 from vmseal.rpc.verb import VERBS
+from vmseal.seal import catalogue
+from vmseal.seal.catalogue import Profile
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -79,10 +81,55 @@ def events() -> str:
     return "\n".join(lines) + "\n"
 
 
+PROFILES = {
+    Profile.SYSPREP: "In every profile",
+    Profile.DEFAULT: "In `default` and `thorough`",
+    Profile.THOROUGH: "In `thorough` only",
+    Profile.NONE: "In no profile: only when named",
+}
+
+
+def operations() -> str:
+    """Return the reference page of the operations of a seal."""
+    lines = [
+        "# Operations of a seal",
+        "",
+        "Made from the catalogues in `vmseal.seal.catalogue`; run `make docs` after a",
+    ]
+    lines += ["change. `~` is every home, `**` any depth; what `code` does is said in `vmseal.seal.operations`.", ""]
+    for profile, title in PROFILES.items():
+        lines += [f"## {title}", ""]
+        for operation in sorted(catalogue.load(), key=lambda operation: operation.name):
+            lines += _operation(operation) if operation.profile is profile else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _operation(operation: catalogue.Operation) -> list[str]:
+    data = catalogue.to_json(operation)
+    lines = [f"### {operation.name}", "", f"{operation.why} ({operation.kind})", ""]
+    for key, value in data.items():
+        words = key.replace("_", " ")
+        if isinstance(value, list):
+            lines += [f"- {words}: {', '.join(f'`{_told(item)}`' for item in value)}"]
+        elif key == "guest" and isinstance(value, dict):
+            lines += [f"- only for guests: {'; '.join(f'{name} {_told(item)}' for name, item in value.items())}"]
+        elif key not in {"name", "why", "class", "profile", "guest"}:
+            lines += [f"- {words}: {value}"]
+    return [*lines, ""]
+
+
+def _told(value: object) -> str:
+    if isinstance(value, dict):
+        return "; ".join(f"{key}: {_told(item)}" for key, item in value.items())
+    text = ", ".join(_told(item) for item in value) if isinstance(value, list) else str(value)
+    return text.replace("\n", "\\n").replace("`", "'")
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "reference/verbs.md": verbs,
     "reference/settings.md": settings,
     "reference/events.md": events,
+    "reference/operations.md": operations,
     "man/vmseal.1": manual.render,
 }
 
