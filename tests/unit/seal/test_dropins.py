@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -154,10 +155,32 @@ def test_every_base_holds_the_smaller_ones(operations: tuple[Operation, ...]) ->
 
 def test_a_profile_that_there_is_not_is_told_with_those_there_are(tmp_path: Path) -> None:
     (tmp_path / "web.toml").write_text('base = "default"\n')
-    with pytest.raises(UnknownOperation, match="'wbe'; there are sysprep, default, thorough, none, web"):
+    with pytest.raises(UnknownOperation, match="'wbe'; there are sysprep, default, thorough, web"):
         dropins.profile("wbe", (), tmp_path)
-    with pytest.raises(UnknownOperation):
-        dropins.profile("../operations.d/own", (), tmp_path)
+
+
+def test_a_profile_can_be_named_by_the_path_of_its_file(tmp_path: Path, operations: tuple[Operation, ...]) -> None:
+    (tmp_path / "web.toml").write_text('base = "default"\n')
+    assert dropins.profile(str(tmp_path / "web.toml"), operations).base is Profile.DEFAULT
+    with pytest.raises(CatalogueError, match=r"none\.toml:1: cannot be read: .*No such file"):
+        dropins.profile(str(tmp_path / "none.toml"), operations)
+
+
+def test_words_choose_from_an_administrators_profile_and_drop_ins(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(GOOD)
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    (profiles / "web.toml").write_text('base = "none"\nadd = ["all-logs", "mailname"]\n')
+
+    def names(profile: str, words: list[str] | None = None) -> list[str]:
+        return [found.name for found in dropins.select(profile, words, folder=tmp_path, profiles=profiles)]
+
+    assert names("web") == ["all-logs", "mailname"]
+    assert names("web", ["defaults", "our-agent", "-mailname"]) == ["all-logs", "our-agent"]
+    assert names("web", ["machine-id", "all-logs", "-defaults"]) == ["machine-id"]
+    assert "our-agent" in names("default")
+    assert "our-agent" not in names("sysprep")
+    assert names("default", ["our-agent"]) == ["our-agent"]
 
 
 PROFILE_MISTAKES = [
@@ -190,3 +213,22 @@ def test_a_profile_does_not_take_the_name_of_one_of_the_programs(tmp_path: Path)
     (tmp_path / "default.toml").write_text("base = 'none'\n")
     with pytest.raises(CatalogueError, match=r"default\.toml:1: .*rename"):
         dropins.profile("default", (), tmp_path)
+
+
+def test_the_examples_of_the_documentation_are_right(tmp_path: Path, operations: tuple[Operation, ...]) -> None:
+    page = Path(__file__).parents[3] / "docs/how-to/own-operations.md"
+    operation, own_profile = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "our-agent.toml").write_text(operation)
+    assert len(dropins.load(tmp_path)) == len(operations) + 1
+    profiles = tmp_path / "profiles"
+    profiles.mkdir()
+    (profiles / "web.toml").write_text(own_profile)
+    assert dropins.profile("web", operations, profiles).leave_out == ("ssh-userdir", "ssh-authorized-keys")
+
+
+def test_a_drop_in_that_changes_is_read_again(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(GOOD)
+    dropins.load(tmp_path)
+    (tmp_path / "own.toml").write_text(GOOD + "# and an error\ncolour = 1\n")
+    with pytest.raises(CatalogueError, match="colour"):
+        dropins.load(tmp_path)

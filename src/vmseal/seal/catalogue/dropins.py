@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from pkgutil import iter_modules
 
 from vmseal.seal import operations as codes
+from vmseal.seal import profile as choice
 from vmseal.seal.catalogue import DEVICE_CODES, Operation, Profile, own_files, reading
 from vmseal.seal.errors import CatalogueError, UnknownOperation
 from vmseal.seal.pattern import expand, regex
@@ -26,6 +28,7 @@ FILE_LIMIT = 1 << 20  # bytes of a file; operations travel to the appliance in o
 TEXT_LIMIT = 4096  # bytes of a text: PATH_MAX; 64 KiB of a file to write
 CONTENT_LIMIT = 1 << 16
 COUNT_LIMIT = 1000  # operations of a file, paths of an operation
+BUILT_IN = (Profile.SYSPREP, Profile.DEFAULT, Profile.THOROUGH)  # each holds the ones before it
 PROFILE_KEYS = ("why", "base", "add", "leave_out")
 # An operation that takes one of these, or all in it, leaves no system.
 SYSTEM = frozenset({
@@ -47,8 +50,7 @@ class OwnProfile:
 
     def chosen(self, catalogue: Iterable[Operation]) -> tuple[Operation, ...]:
         """Return its operations, in the order of the catalogue."""
-        profiles = list(Profile)
-        included = profiles[: profiles.index(self.base) + 1] if self.base is not Profile.NONE else []
+        included = BUILT_IN[: BUILT_IN.index(self.base) + 1] if self.base in BUILT_IN else ()
         return tuple(
             operation
             for operation in catalogue
@@ -63,11 +65,15 @@ def load(folder: Path = OPERATIONS) -> tuple[Operation, ...]:
         CatalogueError: a file cannot be read or is wrong, or two operations have one name; says file and line.
 
     """
-    files = tuple(sorted(folder.glob("*.toml")))
-    for file in files:
-        _check_size(file)
+    return _loaded(tuple((file, _version(file)) for file in sorted(folder.glob("*.toml"))))
+
+
+@lru_cache(maxsize=4)
+def _loaded(files: tuple[tuple[Path, tuple[int, int]], ...]) -> tuple[Operation, ...]:
+    """Read the catalogues once, which takes 0.2 s, and again when a file has changed."""
+    for file, _ in files:
         _check_file(file)
-    return reading.load((*own_files(), *files))
+    return reading.load((*own_files(), *(file for file, _ in files)))
 
 
 def profile_names(folder: Path = PROFILES) -> tuple[str, ...]:
@@ -76,19 +82,46 @@ def profile_names(folder: Path = PROFILES) -> tuple[str, ...]:
 
 
 def profile(name: str, catalogue: Iterable[Operation], folder: Path = PROFILES) -> OwnProfile:
-    """Return the administrator's profile of this name.
+    """Return the administrator's profile of this name; a name with a slash is the path of its file.
 
     Raises:
         UnknownOperation: there is none; lists those there are.
         CatalogueError: the file is wrong, or names an operation that there is not; says file and line.
 
     """
-    if name not in profile_names(folder):
-        known = ", ".join((*Profile, *profile_names(folder)))
+    file = Path(name) if "/" in name else folder / f"{name}.toml"
+    if "/" not in name and name not in profile_names(folder):
+        known = ", ".join((*BUILT_IN, *profile_names(folder)))
         raise UnknownOperation(f"there is no profile {name!r}; there are {known}. Yours are files in {folder}")
-    file = folder / f"{name}.toml"
-    _check_size(file)
+    _version(file)
     return _read_profile(file, {operation.name for operation in catalogue})
+
+
+def select(
+    wanted: str, words: Sequence[str] | None = None, *, folder: Path = OPERATIONS, profiles: Path = PROFILES
+) -> tuple[Operation, ...]:
+    """Return the operations of a profile, or those that virt-sysprep's words choose from it, in their order.
+
+    ``wanted`` is a profile of the program's, the name of one of the administrator's, or the path of a profile's file.
+    For the words see :func:`vmseal.seal.profile.select`; their ``defaults`` is the profile.
+
+    Raises:
+        UnknownOperation: there is no such profile or operation; lists those there are.
+        CatalogueError: a file is wrong; says file and line.
+
+    """
+    catalogue = load(folder)
+    if wanted in set(BUILT_IN):
+        return choice.select(catalogue, wanted, words)
+    own = profile(wanted, catalogue, profiles)
+    chosen = own.chosen(catalogue)
+    if words is None:
+        return chosen
+    names = [operation.name for operation in chosen]
+    meant = {choice.DEFAULTS: names, f"-{choice.DEFAULTS}": [f"-{name}" for name in names]}
+    return choice.select(
+        catalogue, Profile.SYSPREP, list(chain.from_iterable(meant.get(word, [word]) for word in words))
+    )
 
 
 def _read_profile(file: Path, known: set[str]) -> OwnProfile:
@@ -141,13 +174,15 @@ def _short(value: object) -> str:
     return text if len(text) <= (shown := 80) else f"{text[:shown]}..."
 
 
-def _check_size(file: Path) -> None:
+def _version(file: Path) -> tuple[int, int]:
+    """Return what changes when the file does, its time and size; the size is checked."""
     try:
-        size = file.stat().st_size
+        status = file.stat()
     except OSError as error:
         raise CatalogueError(f"{file}:1: cannot be read: {error}") from error
-    if not file.is_file() or size > FILE_LIMIT:
-        raise CatalogueError(f"{file}:1: it is no file of at most {FILE_LIMIT} bytes (it has {size})")
+    if not file.is_file() or status.st_size > FILE_LIMIT:
+        raise CatalogueError(f"{file}:1: it is no file of at most {FILE_LIMIT} bytes (it has {status.st_size})")
+    return status.st_mtime_ns, status.st_size
 
 
 def _check_file(file: Path) -> None:
