@@ -118,6 +118,16 @@ def test_template_create_sends_the_seal_parameter_and_waits_for_the_job(engine: 
     assert json.loads(result.stdout)["status"] == "ok"
 
 
+def test_template_create_says_how_to_seal_only_what_it_was_told(engine: Engine, tmp_path: Path) -> None:
+    create = ("template", "create", "base", "--vm", "src")
+    engine.answers["POST /templates"] = (202, {"id": TEMPLATE["id"], "job": {"id": "j"}})
+    how = ("--seal", "--profile", "thorough", "--sealer", "auto", "--no-erase")
+    assert invoke(tmp_path, *create, *how).exit_code == 0
+    [(_, path, _)] = engine.sent
+    assert path == "/templates?seal=true&seal_profile=thorough&seal_sealer=auto&seal_erase=false"
+    assert invoke(tmp_path, *create, "--profile", "thorough").exit_code == 2
+
+
 def test_template_create_without_seal_says_so_to_the_engine(engine: Engine, tmp_path: Path) -> None:
     engine.answers["POST /templates"] = (202, {"id": TEMPLATE["id"], "job": {"id": "j"}})
     assert invoke(tmp_path, "template", "create", "base", "--vm", "src").exit_code == 0
@@ -198,10 +208,33 @@ def test_without_waiting_no_job_is_asked_for(engine: Engine, tmp_path: Path) -> 
 
 
 def test_the_seal_report(engine: Engine, tmp_path: Path) -> None:
-    report = {"sealer": "virt-sysprep", "operations": [{"name": "machine-id"}], "warnings": ["w"], "guest": {}}
+    paths = [{"path": "/etc/ssh/ssh_host_rsa_key", "action": "removed", "bytes": 2602}]
+    kept = [{"path": "/etc/krb5.keytab.old", "why": "may be a key"}]
+    report = {
+        "sealer": "appliance",
+        "profile": "default",
+        "schema": 2,
+        "operations": [
+            {"name": "machine-id"},
+            {"name": "ssh-hostkeys", "removed": 6, "bytes": 2602, "paths": paths, "more": 5, "kept": kept},
+        ],
+        "warnings": ["w"],
+        "not_sealed": ["a snapshot"],
+        "guest": {},
+        "erased": None,
+    }
     engine.documents[f"/templates/{VERSION_2['id']}/sealreport"] = report
     assert json.loads(invoke(tmp_path, "template", "show", "base", "--report", "--json").stdout) == report
-    assert "machine-id" in invoke(tmp_path, "template", "show", "base", "--report").stdout
+    shown = " ".join(invoke(tmp_path, "template", "show", "base", "--report").stdout.split())
+    for words in (
+        *("machine-id", "ssh-hostkeys: 6 removed (2.5 KiB)", "profile default", "not sealed a snapshot", "warning w"),
+        *("kept /etc/krb5.keytab.old: may be a key", "deleted data can be read"),
+    ):
+        assert words in shown
+    assert "ssh_host_rsa_key" not in shown
+    verbose = invoke(tmp_path, "template", "show", "base", "--report", "-v").stdout
+    assert "removed /etc/ssh/ssh_host_rsa_key" in verbose
+    assert "and 5 more" in verbose
     assert invoke(tmp_path, "template", "show", "base", "--report", "--version-number", "1").exit_code == 4
 
 

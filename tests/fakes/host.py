@@ -80,6 +80,7 @@ class FakeHost:
 
     def __init__(self, *, extensions: bool = True) -> None:
         self.behaviour = Behaviour()
+        self.seals: list[verb.Seal] = []
         self.volumes: dict[VolumeAddress, FakeVolume] = {}
         self.jobs: dict[str, FakeJob] = {}
         self.tasks: dict[str, VerbError | None] = {}
@@ -170,7 +171,10 @@ class FakeHost:
     # ------------------------------------------------------------------------------------------------------- set-up
 
     def _host_getcapabilities(self, _: Parameters) -> object:
-        return {"software_version": "4.50.6", "additionalFeatures": [EXTENSION_FEATURE] if self._extensions else []}
+        if not self._extensions:
+            return {"software_version": "4.50.6", "additionalFeatures": []}
+        ours = {"sealers": ["auto", "appliance", "virt-sysprep"], "profiles": ["sysprep", "default", "thorough"]}
+        return {"software_version": "4.50.6", "additionalFeatures": [EXTENSION_FEATURE], "vmseal": ours}
 
     def _host_getconnectedstoragepools(self, _: Parameters) -> object:
         return [self.pool] if self.connected else []
@@ -408,6 +412,7 @@ class FakeHost:
 
     def _vm_seal(self, given: verb.Seal) -> object:
         volumes = [self._volume(image.address) for image in given.images]
+        self.seals.append(given)
         job = FakeJob(given.job_id, "virt", "seal_vm", operation="machine-id")
 
         def work() -> None:

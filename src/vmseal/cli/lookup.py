@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Mapping
 
 from vmseal.cli.client import EngineClient, NotFound, Refused
-from vmseal.cli.values import DiskValue, Json, TemplateValue, members, text
+from vmseal.cli.values import DiskValue, Json, TemplateValue, text
 
 
 def _is_id(word: str) -> bool:
@@ -52,24 +52,3 @@ def disks_of(client: EngineClient, owner: str) -> list[DiskValue]:
         disk_id = text(disk, "id") if isinstance(disk, Mapping) else text(attachment, "id")
         disks.append(DiskValue.of(client.get(f"disks/{disk_id}")))
     return disks
-
-
-def report_of(client: EngineClient, template_id: str) -> Json | None:
-    """Return a template's seal report, None when it has none."""
-    try:
-        return client.get(f"templates/{template_id}/sealreport")
-    except NotFound:
-        return None
-
-
-def report_lines(report: Json) -> list[tuple[str, object]]:
-    """Return a seal report as lines for people."""
-    lines: list[tuple[str, object]] = [
-        ("sealed by", f"{text(report, 'sealer')} {text(report, 'version')} ({text(report, 'accelerator')})"),
-        ("guest", text(report, "guest", "product") or text(report, "guest", "distro")),
-        ("seconds", text(report, "seconds")),
-    ]
-    lines += [("operation", f"{text(op, 'name')} {text(op, 'detail')}".strip()) for op in members(report, "operations")]
-    warnings = report.get("warnings")
-    lines += [("warning", warning) for warning in (warnings if isinstance(warnings, list) else [])]
-    return lines

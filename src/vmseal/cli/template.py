@@ -8,8 +8,9 @@ import typer
 
 from vmseal.cli.client import EngineClient, NotFound, find_access
 from vmseal.cli.exits import WrongUsage
-from vmseal.cli.lookup import disks_of, find_template, find_vm, report_lines, report_of
+from vmseal.cli.lookup import disks_of, find_template, find_vm
 from vmseal.cli.options import Options, command
+from vmseal.cli.sealing import Erase, Profile, SealerChoice, report_lines, report_of, seal_parameters
 from vmseal.cli.show import note, print_json, show_one, show_rows
 from vmseal.cli.values import TemplateValue
 from vmseal.cli.vm import NoWait
@@ -32,6 +33,9 @@ def create(
     seal: Annotated[
         bool, typer.Option("--seal/--no-seal", help="Remove what identifies the machine before anybody can use it.")
     ] = False,
+    profile: Profile = None,
+    sealer: SealerChoice = None,
+    erase: Erase = None,
     description: Annotated[str, typer.Option(help="Words for people.")] = "",
     base_template: Annotated[
         str | None, typer.Option("--base-template", help="Make a new version of this template (name or id).")
@@ -42,12 +46,13 @@ def create(
     """Make a template of a VM. Ctrl-C undoes it; a second Ctrl-C leaves the undo to the engine."""
     if version_name is not None and base_template is None:
         raise WrongUsage("--version-name needs --base-template")
+    sealing = seal_parameters(seal=seal, profile=profile, sealer=sealer, erase=erase)
     with Interrupts() as interrupts, EngineClient(find_access(options)) as client:
         body: dict[str, object] = {"name": name, "description": description, "vm": {"id": find_vm(client, vm)["id"]}}
         if base_template is not None:
             base = TemplateValue.of(find_template(client, base_template))
             body["version"] = {"version_name": version_name or "", "base_template": {"id": base.base_template_id}}
-        started = client.add("templates", body, seal="true" if seal else "false")
+        started = client.add("templates", body, **sealing)
         template_id = Work(client, options, interrupts).finish(started, wait=not no_wait)
         template = _value(client, template_id)
     if options.json:
@@ -76,7 +81,9 @@ def show(
     options: Options,
     template: TemplateName,
     version_number: VersionNumber = None,
-    report: Annotated[bool, typer.Option("--report", help="Show what the seal did instead.")] = False,
+    report: Annotated[
+        bool, typer.Option("--report", help="Show what the seal did instead; with -v, every path.")
+    ] = False,
 ) -> None:
     """Show a template and its disks, or its seal report."""
     with EngineClient(find_access(options)) as client:
@@ -85,7 +92,7 @@ def show(
             content = report_of(client, value.id)
             if content is None:
                 raise NotFound(f"template {value.name} has no seal report; it was made without --seal")
-            show_one(options, content, lines=report_lines(content))
+            show_one(options, content, lines=report_lines(content, verbose=options.verbose))
             return
         value = _value(client, value.id)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")

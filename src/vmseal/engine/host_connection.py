@@ -221,10 +221,18 @@ class HostConnection:
         parameters = verb.UpdateVolume(job_id=job_id, volume=volume, attributes=attributes)
         await self.call("SDM.update_volume", parameters, correlation_id=correlation_id)
 
-    async def seal(self, job_id: str, name: str, *, volumes: Sequence[VolumeAddress], correlation_id: str) -> None:
+    async def seal(
+        self,
+        job_id: str,
+        name: str,
+        *,
+        volumes: Sequence[VolumeAddress],
+        correlation_id: str,
+        options: verb.SealOptions | None = None,
+    ) -> None:
         """Start a seal of all the volumes together; ``name`` names the log on the host."""
         images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
-        parameters = verb.Seal(vm_id=name, job_id=job_id, pool=self.storage.pool, images=images)
+        parameters = verb.Seal(vm_id=name, job_id=job_id, pool=self.storage.pool, images=images, options=options)
         await self.call("VM.seal", parameters, correlation_id=correlation_id)
 
     async def inspect_image(self, path: str, image_format: str | None) -> ImageFile:

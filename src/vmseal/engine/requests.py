@@ -57,6 +57,15 @@ class DiskChoice:
     storage_domain_id: str | None = None
 
 
+@dataclass(frozen=True)
+class SealChoice:
+    """How to seal (ours); None leaves it to the engine's settings, and those to the host's."""
+
+    sealer: str | None = None
+    profile: str | None = None
+    erase: bool | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class AddVmTemplateRequest:
     """``POST /templates``."""
@@ -64,6 +73,7 @@ class AddVmTemplateRequest:
     name: str
     vm: Named
     seal: bool = False
+    sealing: SealChoice = SealChoice()
     description: str = ""
     comment: str = ""
     cluster: Named | None = None
@@ -86,6 +96,7 @@ class AddVmRequest:
     memory: int | None = None
     cores: int | None = None
     seal: bool | None = None
+    sealing: SealChoice = SealChoice()
     clone: bool = False
 
 

@@ -60,6 +60,15 @@ class EngineSettings(BaseSettings):
     seal_vms_by_default: bool = Field(
         default=False, description="seal VMs made from sealed templates even when the request does not say so"
     )
+    seal_sealer: str | None = Field(
+        default=None, description="the sealer, unless a request names one; None: the host's setting"
+    )
+    seal_profile: str | None = Field(
+        default=None, description="what a seal removes, unless a request says it; None: the host's setting"
+    )
+    seal_erase: bool | None = Field(
+        default=None, description="make deleted data unreadable, unless a request says it; None: the host's setting"
+    )
     finished_jobs_kept: float = Field(default=600, ge=0, description="how long finished jobs can be seen")
     failed_jobs_kept: float = Field(default=3600, ge=0, description="how long failed jobs can be seen")
     session_timeout: float = Field(default=1800, gt=0, description="an unused session ends after this time")

@@ -17,6 +17,7 @@ from vmseal.engine.api.representation.body import Body, canonical_uuid
 from vmseal.engine.api.representation.entity import Document, Entity, Listing, Value, reference
 from vmseal.engine.api.representation.resource import Resource
 from vmseal.engine.api.routes import Route, act, read
+from vmseal.engine.api.sealing import read_choice
 from vmseal.engine.api.search_keys import Condition, Key, Keys, Kind, apply
 from vmseal.engine.api.started import added, removing, storage_domain_id
 from vmseal.engine.requests import AddVmTemplateRequest, DiskChoice, TemplateChanges
@@ -196,6 +197,7 @@ def read_request(call: Call) -> AddVmTemplateRequest:
         name=name,
         vm=vm,
         seal=call.parameters.boolean("seal") or False,
+        sealing=read_choice(call.parameters),
         description=body.text("description") or "",
         comment=body.text("comment") or "",
         cluster=body.named("cluster"),

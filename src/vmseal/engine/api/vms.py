@@ -13,6 +13,7 @@ from vmseal.engine.api.representation.body import Body, canonical_uuid
 from vmseal.engine.api.representation.entity import Entity, Listing, reference
 from vmseal.engine.api.representation.resource import Resource, always
 from vmseal.engine.api.routes import Route, act, read
+from vmseal.engine.api.sealing import read_choice
 from vmseal.engine.api.search_keys import Condition, Key, Keys, Kind, apply
 from vmseal.engine.api.started import added, removing
 from vmseal.engine.requests import AddVmRequest, ImportedImage, ImportVmRequest
@@ -160,6 +161,7 @@ def read_request(call: Call) -> AddVmRequest:
         memory=body.integer("memory"),
         cores=_cores(body),
         seal=call.parameters.boolean("seal"),
+        sealing=read_choice(call.parameters),
         clone=call.parameters.boolean("clone") or False,
     )
 

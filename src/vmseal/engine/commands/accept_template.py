@@ -13,10 +13,12 @@ from vmseal.engine.commands import checks
 from vmseal.engine.commands.add_vm_template import AddVmTemplate, AddVmTemplatePlan
 from vmseal.engine.commands.checks import refuse
 from vmseal.engine.commands.plan import DiskPlan
+from vmseal.engine.commands.seal_choice import accept_seal
 from vmseal.engine.events import EventCode, Subject, record
 from vmseal.engine.jobs import NewJob, open_job
 from vmseal.engine.locks import LockKind, Wanted
 from vmseal.engine.requests import AddVmTemplateRequest, Caller, DiskChoice, Named, RefusalKind
+from vmseal.engine.settings import EngineSettings
 from vmseal.engine.tables import (
     BLANK_TEMPLATE,
     Cluster,
@@ -65,7 +67,7 @@ class _Version:
 
 
 def accept_add_vm_template(
-    session: Session, request: AddVmTemplateRequest, caller: Caller, *, command_id: str
+    session: Session, request: AddVmTemplateRequest, caller: Caller, *, command_id: str, settings: EngineSettings
 ) -> AddVmTemplatePlan:
     """Check a request, write the locked template and all that belongs to it, and return the plan."""
     vm = checks.find_vm(session, request.vm)
@@ -75,6 +77,7 @@ def accept_add_vm_template(
     _check_vm(vm)
     version = _version(session, request, template_id)
     disks = _disks(session, request, vm)
+    sealing = accept_seal(session, request.sealing, settings, seal=request.seal, action=ACTION)
     _check_disks(request, vm, disks)
     locks.take(
         session, command_id, Wanted(LockKind.TEMPLATE, template_id, f"Template {version.template_name} is being made.")
@@ -89,6 +92,7 @@ def accept_add_vm_template(
         vm_id=vm.id,
         vm_name=vm.name,
         seal=request.seal,
+        sealing=sealing,
         disks=tuple(_plan(session, disk) for disk in disks),
     )
 

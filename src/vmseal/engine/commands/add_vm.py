@@ -15,7 +15,8 @@ from vmseal.engine.commands.command import Phase, Results
 from vmseal.engine.commands.copy_image import COPIED_GENERATION, copy_image, volume_source
 from vmseal.engine.commands.create_overlay import create_overlay
 from vmseal.engine.commands.create_vm import ASSIGN_LEGAL, CREATE_VM, CreateVm, VmPlan
-from vmseal.engine.commands.plan import DiskPlan
+from vmseal.engine.commands.plan import DiskPlan, SealPlan
+from vmseal.engine.commands.seal_choice import accept_seal
 from vmseal.engine.commands.seal_vm_template import seal_vm_template
 from vmseal.engine.commands.update_volume import update_volume
 from vmseal.engine.commands.work import Services
@@ -25,6 +26,7 @@ from vmseal.engine.jobs import NewJob, open_job
 from vmseal.engine.locks import LockKind, Wanted
 from vmseal.engine.outcome import Outcome
 from vmseal.engine.requests import AddVmRequest, Caller, RefusalKind
+from vmseal.engine.settings import EngineSettings
 from vmseal.engine.tables import Cluster, Disk, DiskAttachment, Template, Vm
 from vmseal.model.entities import DiskStatus, TemplatePhase, VmStatus
 from vmseal.model.volume import (
@@ -43,6 +45,7 @@ class AddVmPlan(VmPlan):
     """The plan of a VM from a template."""
 
     seal: bool = False
+    sealing: SealPlan = SealPlan()
     clone: bool = False
 
 
@@ -84,7 +87,9 @@ class AddVm(CreateVm):
 
     async def _seal(self) -> Outcome:
         limit = self.work.services.settings.seal_deadline
-        part = seal_vm_template(self.plan.disks, log_name=self.plan.vm_id, phase=TemplatePhase.SEAL, limit=limit)
+        part = seal_vm_template(
+            self.plan.disks, self.plan.sealing, log_name=self.plan.vm_id, phase=TemplatePhase.SEAL, limit=limit
+        )
         return await self.work.together([part])
 
     async def _assign_legal(self) -> Outcome:
@@ -108,7 +113,7 @@ class AddVm(CreateVm):
 
 
 def accept_add_vm(
-    session: Session, request: AddVmRequest, caller: Caller, *, command_id: str, seal_by_default: bool
+    session: Session, request: AddVmRequest, caller: Caller, *, command_id: str, settings: EngineSettings
 ) -> AddVmPlan:
     """Check a request, write the locked VM and its disks, and return the plan."""
     cluster = checks.find_cluster(session, request.cluster)
@@ -122,6 +127,7 @@ def accept_add_vm(
         _add_disk(session, vm, each, clone=request.clone) for each in (template.attachments if template else ())
     )
     locks.take(session, command_id, Wanted(LockKind.VM, vm.id, f"[VM {vm.name} is locked: it is being created.]"))
+    seal = _is_sealed(request, vm, template, by_default=settings.seal_vms_by_default)
     plan = AddVmPlan(
         user=caller.user_name,
         correlation_id=caller.correlation_id,
@@ -131,7 +137,8 @@ def accept_add_vm(
         template_name=template.name if template else "Blank",
         disks=disks,
         clone=request.clone,
-        seal=_is_sealed(request, vm, template, by_default=seal_by_default),
+        seal=seal,
+        sealing=accept_seal(session, request.sealing, settings, seal=seal, action=ACTION),
     )
     _announce(session, plan, caller, command_id=command_id)
     return plan

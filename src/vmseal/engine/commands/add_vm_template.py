@@ -24,7 +24,7 @@ from vmseal.engine.commands import copy_image as copying
 from vmseal.engine.commands import seal_vm_template as sealing
 from vmseal.engine.commands.command import CreatingCommand, Phase, Results
 from vmseal.engine.commands.copy_image import COPIED_GENERATION, copy_image, volume_source
-from vmseal.engine.commands.plan import DiskPlan, ImagePlan, Plan
+from vmseal.engine.commands.plan import DiskPlan, ImagePlan, Plan, SealPlan
 from vmseal.engine.commands.seal_vm_template import seal_vm_template
 from vmseal.engine.commands.template_rows import delete_template
 from vmseal.engine.commands.update_volume import update_volume
@@ -53,6 +53,7 @@ class AddVmTemplatePlan(Plan):
     vm_id: str
     vm_name: str
     seal: bool
+    sealing: SealPlan = SealPlan()
     disks: tuple[DiskPlan, ...]
 
 
@@ -90,7 +91,13 @@ class AddVmTemplate(CreatingCommand):
 
     async def _seal(self) -> Outcome:
         limit = self.work.services.settings.seal_deadline
-        part = seal_vm_template(self.plan.disks, log_name=self.plan.template_id, phase=TemplatePhase.SEAL, limit=limit)
+        part = seal_vm_template(
+            self.plan.disks,
+            self.plan.sealing,
+            log_name=self.plan.template_id,
+            phase=TemplatePhase.SEAL,
+            limit=limit,
+        )
         return await self.work.together([part])
 
     async def _assign_legal_shared(self) -> Outcome:

@@ -59,8 +59,9 @@ class EngineCommands:
     def add_vm_template(self, request: AddVmTemplateRequest, caller: Caller) -> Started:
         """Start making a template of a VM."""
         command_id = str(uuid.uuid4())
+        settings = self._services.settings
         with self._services.database.session() as session:
-            plan = accept_add_vm_template(session, request, caller, command_id=command_id)
+            plan = accept_add_vm_template(session, request, caller, command_id=command_id, settings=settings)
             self._start(session, AddVmTemplate.name, command_id, plan=plan)
         return Started(plan.template_id, command_id)
 
@@ -80,9 +81,9 @@ class EngineCommands:
     def add_vm(self, request: AddVmRequest, caller: Caller) -> Started:
         """Start making a VM from a template."""
         command_id = str(uuid.uuid4())
-        by_default = self._services.settings.seal_vms_by_default
+        settings = self._services.settings
         with self._services.database.session() as session:
-            plan = accept_add_vm(session, request, caller, command_id=command_id, seal_by_default=by_default)
+            plan = accept_add_vm(session, request, caller, command_id=command_id, settings=settings)
             self._start(session, AddVm.name, command_id, plan=plan)
         return Started(plan.vm_id, command_id)
 

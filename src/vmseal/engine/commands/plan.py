@@ -38,6 +38,16 @@ class DiskPlan(BaseModel):
         return VolumeAddress(self.domain, self.image, self.volume)
 
 
+class SealPlan(BaseModel):
+    """How disks are sealed; None: as the host is set up."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sealer: str | None = None
+    profile: str | None = None
+    erase: bool | None = None
+
+
 class ImagePlan(BaseModel):
     """An image to remove."""
 

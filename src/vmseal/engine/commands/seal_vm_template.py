@@ -7,18 +7,19 @@ from collections.abc import Sequence
 import structlog
 
 from vmseal.engine.callback import VirtJobCallback
-from vmseal.engine.commands.plan import DiskPlan
+from vmseal.engine.commands.plan import DiskPlan, SealPlan
 from vmseal.engine.commands.work import Part, StepRecord
 from vmseal.engine.host_connection import HostConnection
 from vmseal.engine.outcome import Outcome
 from vmseal.model.errors import NoSuchJob, VerbError
+from vmseal.rpc.verb import SealOptions
 
 log = structlog.get_logger(__name__)
 JOB = "seal"
 REPORT = "seal_report"  # the key of the report in the outcome's data
 
 
-def seal_vm_template(disks: Sequence[DiskPlan], *, log_name: str, phase: str, limit: float) -> Part:
+def seal_vm_template(disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: str, phase: str, limit: float) -> Part:
     """Return the part that seals ``disks``; ``log_name`` names the log on the host."""
 
     async def body(step: StepRecord) -> Outcome:
@@ -26,7 +27,7 @@ def seal_vm_template(disks: Sequence[DiskPlan], *, log_name: str, phase: str, li
             return Outcome.done()
         job_id = step.work.job_id(JOB)
         if step.host_id is None:
-            refused = await _start(step, job_id, disks, log_name=log_name)
+            refused = await _start(step, job_id, disks, sealing=sealing, log_name=log_name)
             if refused is not None:
                 return refused
         # Otherwise the engine was restarted: the seal may have been started, and is never started twice, for a
@@ -36,17 +37,34 @@ def seal_vm_template(disks: Sequence[DiskPlan], *, log_name: str, phase: str, li
     return Part(key=(), phase=phase, description="Sealing the disks", limit=limit, body=body)
 
 
-async def _start(step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, log_name: str) -> Outcome | None:
+async def _start(
+    step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, sealing: SealPlan, log_name: str
+) -> Outcome | None:
     host = await step.on_host(_itself)
+    if sealing != SealPlan() and not host.has_extensions:  # it would seal, and not as it was asked to
+        return Outcome.failed(f"Host {host.name} cannot be told how to seal: leave sealer, profile and erase out")
     await step.set_host(host.id)
     volumes = [disk.address for disk in disks]
     try:
-        await host.seal(job_id, log_name, volumes=volumes, correlation_id=step.work.correlation_id)
+        await host.seal(
+            job_id,
+            log_name,
+            volumes=volumes,
+            options=_options(sealing),
+            correlation_id=step.work.correlation_id,
+        )
     except OSError as error:
         log.warning("not known whether the seal has started", job=job_id, host=host.name, error=str(error))
     except VerbError as error:
         return Outcome.failed(f"Host {host.name} refused to seal: {error}")
     return None
+
+
+def _options(sealing: SealPlan) -> SealOptions | None:
+    """Return our extension of the verb; None where there is nothing to say, so that the call is oVirt's."""
+    if sealing == SealPlan():
+        return None
+    return SealOptions(sealer=sealing.sealer, profile=sealing.profile, erase=sealing.erase)
 
 
 async def _itself(host: HostConnection) -> HostConnection:

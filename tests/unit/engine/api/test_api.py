@@ -14,7 +14,7 @@ from tests.fakes.api import API, PASSWORD, USER, Api, api_in
 from tests.fakes.commands import new_id
 
 from vmseal.engine.api.settings import ApiSettings
-from vmseal.engine.requests import AddVmRequest, AddVmTemplateRequest, ImportedImage, ImportVmRequest, Named
+from vmseal.engine.requests import AddVmRequest, AddVmTemplateRequest, ImportedImage, ImportVmRequest, Named, SealChoice
 from vmseal.engine.tables import BLANK_TEMPLATE, Disk, Event, Job, Session, Template, now
 
 TEMPLATE = "<template><name>t1</name><vm><name>source</name></vm></template>"
@@ -118,6 +118,22 @@ def test_how_seal_is_written(api: Api, suffix: str, expected: bool) -> None:
     request = api.commands.requests[0]
     assert isinstance(request, AddVmTemplateRequest)
     assert request.seal is expected
+
+
+@pytest.mark.parametrize(
+    ("suffix", "expected"),
+    [
+        ("?seal", SealChoice()),
+        ("?seal&seal_profile=thorough&seal_sealer=auto&seal_erase=false", SealChoice("auto", "thorough", erase=False)),
+        ("?seal&seal_erase", SealChoice(erase=True)),
+        ("?seal&seal_profile=&seal_erase=perhaps", SealChoice()),
+    ],
+)
+def test_how_it_is_said_how_to_seal(api: Api, suffix: str, expected: SealChoice) -> None:
+    _add_template(api, f"/templates{suffix}")
+    request = api.commands.requests[0]
+    assert isinstance(request, AddVmTemplateRequest)
+    assert request.sealing == expected
 
 
 def test_requests_in_json(api: Api) -> None:

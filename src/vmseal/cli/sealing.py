@@ -1,0 +1,82 @@
+"""Sealing through the engine: how to say how, and what a seal report says for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from vmseal.cli.client import EngineClient, NotFound
+from vmseal.cli.exits import WrongUsage
+from vmseal.cli.values import Json, human_size, members, number, text
+
+Profile = Annotated[
+    str | None, typer.Option("--profile", help="What to remove: sysprep, default, thorough, or one of the host's own.")
+]
+SealerChoice = Annotated[
+    str | None, typer.Option("--sealer", metavar="auto|appliance|virt-sysprep", help="What does the sealing.")
+]
+Erase = Annotated[
+    bool | None,
+    typer.Option("--erase/--no-erase", help="Whether deleted data is made unreadable. (default: the host's setting)"),
+]
+
+
+def seal_parameters(*, seal: bool, profile: str | None, sealer: str | None, erase: bool | None) -> dict[str, str]:
+    """Return the query parameters that ask for a seal; what nobody has said is left to the engine.
+
+    Raises:
+        WrongUsage: it is said how to seal, and not to seal.
+
+    """
+    said = {"seal_profile": profile, "seal_sealer": sealer, "seal_erase": None if erase is None else str(erase).lower()}
+    given = {name: value for name, value in said.items() if value is not None}
+    if given and not seal:
+        raise WrongUsage("--profile, --sealer and --erase say how to seal: add --seal")
+    return {"seal": "true" if seal else "false", **given}
+
+
+def report_of(client: EngineClient, template_id: str) -> Json | None:
+    """Return a template's seal report, None when it has none."""
+    try:
+        return client.get(f"templates/{template_id}/sealreport")
+    except NotFound:
+        return None
+
+
+def report_lines(report: Json, *, verbose: bool) -> list[tuple[str, object]]:
+    """Return a seal report as lines for people; ``verbose`` with every path that was changed."""
+    lines: list[tuple[str, object]] = [
+        ("sealed by", f"{text(report, 'sealer')} {text(report, 'version')} ({text(report, 'accelerator')})"),
+        ("profile", text(report, "profile")),
+        ("guest", text(report, "guest", "product") or text(report, "guest", "distro")),
+        ("seconds", text(report, "seconds")),
+        ("erased", "yes, deleted data cannot be read" if report.get("erased") else "no, deleted data can be read"),
+    ]
+    for operation in members(report, "operations"):
+        lines += _operation_lines(operation, verbose=verbose)
+    for name in ("not_sealed", "warnings"):
+        found = report.get(name)
+        lines += [
+            (name.removesuffix("s").replace("_", " "), each) for each in (found if isinstance(found, list) else [])
+        ]
+    return [(name, value) for name, value in lines if value != ""]
+
+
+def _operation_lines(operation: Json, *, verbose: bool) -> Iterator[tuple[str, object]]:
+    yield "operation", f"{text(operation, 'name')} {text(operation, 'detail')}".strip() + _counts(operation)
+    if verbose:
+        for path in members(operation, "paths"):
+            yield "", f"  {text(path, 'action')} {text(path, 'path')}"
+        if more := number(operation, "more"):
+            yield "", f"  and {more} more"
+    for kept in members(operation, "kept"):
+        yield "kept", f"{text(kept, 'path')}: {text(kept, 'why')}"
+
+
+def _counts(operation: Json) -> str:
+    """Return what an operation did, as numbers; empty when it did nothing or does not say."""
+    counts = [f"{count} {name}" for name in ("removed", "changed") if (count := number(operation, name))]
+    size = number(operation, "bytes")
+    return f": {', '.join(counts)}{f' ({human_size(size)})' if size else ''}" if counts else ""
