@@ -12,6 +12,7 @@ packages=(
   mmdebstrap                                                    # builds the demo and test guests
   e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount util-linux   # tests make file systems, and check them after erasing
   lvm2 mdadm cryptsetup-bin                                     # go into the appliance, which puts guests' disks together with them
+  cpio                                                          # tests unpack the appliance with it
   procps                                                        # tests look at what processes are left
 )
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vmseal.cli import exits, job, operations, programs, seal, template, vm
+from vmseal.cli import appliance, exits, job, operations, programs, seal, template, vm
 from vmseal.cli.options import command, common_parameters, take_common, with_errors, with_signature
 
 
@@ -59,6 +59,7 @@ command(app, "up")(programs.run_up)
 command(app, "engine")(programs.run_engine)
 seal.add_to(app)
 app.add_typer(operations.app, name="operations")
+app.add_typer(appliance.app, name="appliance")
 app.add_typer(vm.app, name="vm")
 app.add_typer(template.app, name="template")
 app.add_typer(job.app, name="job")

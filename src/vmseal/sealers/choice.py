@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vmseal.seal.catalogue import Profile, dropins
 from vmseal.sealers import customization
+from vmseal.sealers.appliance import MEMORY, Appliance
 from vmseal.sealers.auto import Auto, SealerName
 from vmseal.sealers.sealer import RequestNotPossible, Sealer
 from vmseal.sealers.virt_sysprep import VirtSysprep
@@ -36,13 +37,12 @@ def sealers(settings: SealerSettings) -> dict[str, Sealer]:
         state=settings.state, cache=settings.cache, program=settings.virt_sysprep, guestfish=settings.guestfish
     )
     appliance = _appliance(settings)
-    own = [appliance, Auto(appliance, other)] if appliance else []
-    return {sealer.name: sealer for sealer in (other, *own)}
+    return {sealer.name: sealer for sealer in (other, appliance, Auto(appliance, other))}
 
 
-def _appliance(settings: SealerSettings) -> Sealer | None:  # noqa: ARG001  the appliance is being built
+def _appliance(settings: SealerSettings) -> Sealer:
     """Return our own appliance."""
-    return None
+    return Appliance(state=settings.state, cache=settings.cache, memory=settings.memory or MEMORY)
 
 
 def chosen(known: Mapping[str, Sealer], name: str) -> Sealer:

@@ -26,10 +26,11 @@ LEAKED = 3  # status of qemu-img check: clusters are lost, nothing else; harmles
 
 @dataclass(frozen=True)
 class Layer:
-    """One file of an image's chain, and its format in QEMU's words."""
+    """One file of an image's chain, its format in QEMU's words, and the size of the disk in bytes."""
 
     path: Path
     driver: str
+    size: int
 
 
 async def check(disks: Sequence[Disk], *, writable: bool) -> list[tuple[Layer, ...]]:
@@ -75,7 +76,7 @@ def _check_file(path: Path, *, writable: bool) -> None:
 
 async def _check_image(disk: Disk) -> tuple[Layer, ...]:
     chain = await _chain(disk)
-    layers = tuple(Layer(Path(image["filename"]), image["format"]) for image in chain)
+    layers = tuple(Layer(Path(image["filename"]), image["format"], image["virtual-size"]) for image in chain)
     if disk.format is VolumeFormat.RAW:
         with disk.path.open("rb") as file:
             if file.read(len(QCOW2_MAGIC)) == QCOW2_MAGIC:

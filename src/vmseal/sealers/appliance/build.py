@@ -16,7 +16,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import vmseal
@@ -31,9 +31,7 @@ SEAL = PACKAGE / "seal"
 INIT = Path(__file__).with_name("init.py")
 INSIDE = "/vmseal"  # folder of everything of ours inside; init.py and vmseal.seal.kernel know it too
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-PROGRAMS = (
-    "lvm", "dmsetup", "mdadm", "cryptsetup", "btrfs", "tune2fs", "e2fsck", "debugfs", "xfs_repair", "xfs_db", "blkid",
-)  # fmt: skip
+PROGRAMS = ("lvm", "mdadm", "cryptsetup", "btrfs", "tune2fs", "e2fsck", "xfs_repair", "xfs_db", "blkid")
 # Nothing imports these by name: codecs are found by their name in a call.
 CODECS = ("ascii", "latin_1", "utf_8", "utf_16", "utf_16_le", "raw_unicode_escape", "unicode_escape", "idna")
 IMPORT_ALL = """
@@ -143,11 +141,6 @@ def _describe(recipe: Recipe, modules: Modules, size: int) -> Built:
         missing=[name for name in PROGRAMS if name not in names],
         size=size,
     )
-
-
-def describe_as_json(built: Built) -> str:
-    """Return the description as it is kept beside the archive."""
-    return json.dumps(asdict(built))
 
 
 def _add_python(archive: Archive, code: Sequence[Path]) -> None:

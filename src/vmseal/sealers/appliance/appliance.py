@@ -1,0 +1,289 @@
+"""Sealing with the appliance: from a request to a report."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import structlog
+
+import vmseal
+from vmseal import process
+from vmseal.seal.catalogue import Profile
+from vmseal.seal.report import SealReport
+from vmseal.sealers import disks
+from vmseal.sealers.accelerator import Accelerator, Accelerators
+from vmseal.sealers.appliance import attachment, channel
+from vmseal.sealers.appliance.attachment import OpenDisk
+from vmseal.sealers.appliance.channel import Begun, Done, Failed, Progress
+from vmseal.sealers.appliance.machine import Boot, Hardware, Machine
+from vmseal.sealers.appliance.reading import Unbelievable
+from vmseal.sealers.appliance.request import as_json
+from vmseal.sealers.appliance.snapshot import Cache
+from vmseal.sealers.appliance.stock import State, Stock, booted
+from vmseal.sealers.disks import Layer
+from vmseal.sealers.sealer import (
+    ApplianceFailed,
+    DeadlineExceeded,
+    NoSpace,
+    Sealer,
+    SealError,
+    SealProgress,
+    SealRequest,
+)
+
+MEMORY = 256  # MiB
+MAX_DISKS = 256
+BEGIN_DEADLINE = 60.0  # seconds from the start of a restored VM until it has taken the request; 0.3 as a rule
+PREPARED = 10.0  # percent of the whole seal
+
+logger = structlog.get_logger(__name__)
+
+
+class NotBegun(ApplianceFailed):
+    """The VM did not come as far as the request; another way of starting it may work."""
+
+
+@dataclass
+class _Run:
+    """What is known of a seal so far. ``begin`` is a value of the monotonic clock."""
+
+    request: SealRequest
+    show: Callable[[SealProgress], None]
+    begin: float
+    percent: float = 0.0
+    writing: bool = False  # whether the appliance says that it writes
+    opened: tuple[OpenDisk, ...] = ()
+
+    def advance(self, percent: float, operation: str) -> None:
+        """Report progress that never goes back."""
+        self.percent = max(self.percent, percent)
+        self.show(SealProgress(round(self.percent, 1), operation, self.writing))
+
+    @property
+    def untouched(self) -> bool:
+        """Whether the disks are what they were: nobody says that they were written to, and their files say the same."""
+        if self.request.dry_run:
+            return True
+        return not self.writing and all(disk.is_untouched for disk in self.opened)
+
+
+class Appliance(Sealer):
+    """Seals in a microVM of our own; logs are below ``state``, snapshots in ``cache`` (default: in ``state``).
+
+    ``memory`` of the VM in MiB, ``qemu`` its program.
+    """
+
+    name = "appliance"
+
+    def __init__(
+        self,
+        *,
+        state: Path,
+        cache: Path | None = None,
+        accelerators: Accelerators | None = None,
+        memory: int = MEMORY,
+        qemu: str = "",
+    ) -> None:
+        self._qemu = qemu or f"qemu-system-{platform.machine()}"
+        self._accelerators = accelerators or Accelerators(state, qemu=self._qemu)
+        self._mark = str(state)
+        self._memory = memory
+        self.stock = Stock(Cache((cache or state / "cache") / "appliance"))
+
+    async def seal(self, request: SealRequest, progress: Callable[[SealProgress], None]) -> SealReport:
+        """Seal the disks, or with ``request.dry_run`` find out what would change.
+
+        ``error.untouched`` says whether the disks are still what they were.
+
+        Raises:
+            SealError: one of its classes says why.
+            asyncio.CancelledError: every process has ended.
+
+        """
+        run = _Run(request, progress, time.monotonic())
+        with ExitStack() as stack:
+            try:
+                async with asyncio.timeout(request.deadline):
+                    return await self._seal(run, stack)
+            except TimeoutError as error:
+                text = f"{request.name}: not sealed within {request.deadline:g} s and stopped; raise the deadline"
+                exceeded = DeadlineExceeded(text)
+                exceeded.untouched = run.untouched
+                raise exceeded from error
+            except SealError as error:
+                error.untouched = run.untouched
+                raise
+
+    async def hardware(self) -> Hardware:
+        """Return the VM with the accelerator that works here."""
+        accelerator = await self._accelerators.best()
+        return Hardware(qemu=self._qemu, accelerator=accelerator, memory=self._memory, mark=self._mark)
+
+    async def prepare(self) -> State:
+        """Make what the first seal would have to make, and return what there is.
+
+        Raises:
+            SealError: it cannot be made.
+
+        """
+        hardware = await self.hardware()
+        boot = await self.stock.boot(await self.stock.recipe())
+        os.close(await self.stock.snapshot(boot, hardware))
+        return await self.state()
+
+    async def state(self) -> State:
+        """Return what there is; nothing is made.
+
+        Raises:
+            KernelUnreadable, ProgramMissing: the host cannot run an appliance.
+
+        """
+        return await self.stock.state(await self.stock.recipe(), await self.hardware())
+
+    async def _seal(self, run: _Run, stack: ExitStack) -> SealReport:
+        if not 1 <= len(run.request.disks) <= MAX_DISKS:
+            raise SealError(f"{len(run.request.disks)} disks; one to {MAX_DISKS} can be sealed together")
+        asked = as_json(run.request)
+        run.advance(0.0, "checking the disks")
+        # The disks are looked at while the VM starts.
+        checking = asyncio.create_task(disks.check(run.request.disks, writable=not run.request.dry_run))
+        try:
+            accelerator, done = await self._try(run, checking, asked, stack)
+        finally:
+            checking.cancel()
+            await process.uninterrupted(_over(checking))
+        report = self._report(run, done, accelerator)
+        run.advance(100.0, "done")
+        return report
+
+    async def _try(
+        self, run: _Run, checking: asyncio.Task[list[tuple[Layer, ...]]], asked: dict[str, object], stack: ExitStack
+    ) -> tuple[Accelerator, Done]:
+        """Try a restored VM, one restored from a new snapshot, one that boots; without KVM when that does not do."""
+        hardware = await self.hardware()
+        boot = await self.stock.boot(await self.stock.recipe())
+        for is_last, start in ((False, self._restored), (False, self._restored), (True, self._booted)):
+            try:
+                async with start(boot, hardware) as machine:
+                    return hardware.accelerator, await self._talk(run, machine, checking, asked=asked, stack=stack)
+            except NotBegun as error:
+                if is_last:
+                    raise
+                logger.warning("the appliance's snapshot does not work", name=run.request.name, error=str(error))
+                self.stock.discard_snapshot(boot, hardware)
+                if hardware.accelerator is Accelerator.KVM:
+                    # KVM ran a few instructions and yet no appliance: nested virtualization can be that incomplete.
+                    await self._accelerators.distrust_kvm()
+                    hardware = replace(hardware, accelerator=Accelerator.TCG)
+        raise AssertionError("the last attempt returns or raises")
+
+    @asynccontextmanager
+    async def _restored(self, boot: Boot, hardware: Hardware) -> AsyncIterator[Machine]:
+        with ExitStack() as stack:
+            try:
+                descriptor = await self.stock.snapshot(boot, hardware)
+                stack.callback(os.close, descriptor)
+                machine = Machine(hardware, replace(boot, snapshot=descriptor))
+                async with asyncio.timeout(BEGIN_DEADLINE):
+                    await machine.__aenter__()
+            except ApplianceFailed as error:
+                raise NotBegun(str(error)) from error
+            except TimeoutError as error:
+                raise NotBegun(f"QEMU did not take the snapshot within {BEGIN_DEADLINE:g} s") from error
+            try:
+                yield machine
+            finally:
+                await machine.__aexit__()
+
+    @asynccontextmanager
+    async def _booted(self, boot: Boot, hardware: Hardware) -> AsyncIterator[Machine]:
+        async with booted(boot, hardware) as machine:
+            yield machine
+
+    async def _talk(
+        self,
+        run: _Run,
+        machine: Machine,
+        checking: asyncio.Task[list[tuple[Layer, ...]]],
+        *,
+        asked: dict[str, object],
+        stack: ExitStack,
+    ) -> Done:
+        chains = await asyncio.shield(checking)
+        run.advance(PREPARED / 2, "opening the disks")
+        run.opened = await attachment.opened(run.request.disks, chains, stack, is_trial=run.request.dry_run)
+        for number, disk in enumerate(run.opened):
+            await machine.attach(number, disk.layers, name=str(disk.disk.path))
+        await self._begin(machine, asked)
+        run.advance(PREPARED, "looking at the guest")
+        done = await self._answers(run, machine)
+        await machine.quit()
+        if not run.request.dry_run:
+            await _sync(run.opened)
+        return done
+
+    async def _begin(self, machine: Machine, asked: dict[str, object]) -> None:
+        """Send the request and wait until it is taken; before that nothing can have been written."""
+        try:
+            async with asyncio.timeout(BEGIN_DEADLINE):
+                await machine.go_on()
+                await machine.channel.ask({**asked, "time": time.time()})
+                answer = await machine.channel.next()
+        except ApplianceFailed as error:
+            raise NotBegun(f"{error}: {machine.last_words()}") from error
+        except TimeoutError as error:
+            raise NotBegun(f"the appliance did not take the request within {BEGIN_DEADLINE:g} s") from error
+        if not isinstance(answer, Begun):
+            raise NotBegun("the appliance says something else than that it begins")
+
+    async def _answers(self, run: _Run, machine: Machine) -> Done:
+        while True:
+            try:
+                answer = await machine.channel.next()
+            except ApplianceFailed as error:
+                raise ApplianceFailed(f"{error}: {machine.last_words()}") from error
+            if isinstance(answer, Progress):
+                run.writing = run.writing or answer.writing
+                run.advance(PREPARED + answer.percent * (100.0 - PREPARED) / 100.0, answer.operation)
+            elif isinstance(answer, Failed):
+                raise channel.error_of(answer)
+            elif isinstance(answer, Done):
+                return answer
+            else:
+                raise ApplianceFailed("the appliance begins twice")
+
+    def _report(self, run: _Run, done: Done, accelerator: Accelerator) -> SealReport:
+        own = {
+            "sealer": self.name,
+            "version": vmseal.__version__,
+            "accelerator": accelerator.value,
+            "disks": [str(disk.path) for disk in run.request.disks],
+            "seconds": round(time.monotonic() - run.begin, 2),
+            "dry_run": run.request.dry_run,
+            "profile": run.request.profile or Profile.DEFAULT.value,
+        }
+        try:
+            return channel.report_of(done, own)
+        except Unbelievable as error:
+            run.writing = not run.request.dry_run
+            raise ApplianceFailed(f"the appliance's report is not to be believed: {error}") from error
+
+
+async def _sync(opened: tuple[OpenDisk, ...]) -> None:
+    try:
+        await attachment.sync(opened)
+    except OSError as error:
+        raise NoSpace(f"the sealed disks cannot be written to the end: {error.strerror}") from error
+
+
+async def _over(task: asyncio.Task[list[tuple[Layer, ...]]]) -> None:
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # whoever asked has seen it

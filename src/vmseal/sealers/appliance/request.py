@@ -1,0 +1,61 @@
+"""The request that goes into the appliance."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import os
+
+from vmseal.seal import catalogue, profile
+from vmseal.seal.catalogue import Operation, Profile
+from vmseal.seal.errors import UnknownOperation
+from vmseal.seal.settings import MachineId
+from vmseal.sealers.sealer import ApplianceUnable, RequestNotPossible, SealRequest
+
+RANDOM_BYTES = 4096  # drawn on the host: a restored VM would draw the same ones each time
+
+
+def as_json(request: SealRequest) -> dict[str, object]:
+    """Return the request as the appliance takes it; the devices are filled in there.
+
+    Raises:
+        ApplianceUnable: it has options that only virt-sysprep understands.
+        RequestNotPossible: it names an operation or a profile that there is not.
+
+    """
+    if request.passed:
+        raise ApplianceUnable(f"only virt-sysprep understands {' '.join(request.passed)}; use --sealer virt-sysprep")
+    return {
+        "verb": "seal",
+        "disks": [{"name": str(disk.path)} for disk in request.disks],
+        "operations": [catalogue.to_json(operation) for operation in _operations(request)],
+        "settings": _settings(request),
+        "keys": [{"selector": key.selector, "key": base64.b64encode(key.key).decode()} for key in request.keys],
+        "random": os.urandom(RANDOM_BYTES).hex(),
+    }
+
+
+def _settings(request: SealRequest) -> dict[str, object]:
+    return {
+        "hostname": request.hostname,
+        "profile": request.profile or Profile.DEFAULT.value,
+        "machine_id": (request.machine_id or MachineId.EMPTY).value,
+        "dry_run": request.dry_run,
+        "erase": request.erase is not False and not request.dry_run,
+        "selinux_relabel": request.selinux_relabel,
+        "mount_options": dict(request.mount_options),
+        "remove_users": list(request.remove_users),
+        "keep_users": list(request.keep_users),
+    }
+
+
+@functools.cache
+def _catalogue() -> tuple[Operation, ...]:
+    return catalogue.load()
+
+
+def _operations(request: SealRequest) -> tuple[Operation, ...]:
+    try:
+        return profile.select(_catalogue(), request.profile or Profile.DEFAULT, request.operations)
+    except UnknownOperation as error:
+        raise RequestNotPossible(str(error)) from error
