@@ -7,8 +7,10 @@ unmounted, and leaves alone what it does not understand: the result says so.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 
+from vmseal.seal.erase.btrfs import erase_btrfs
 from vmseal.seal.erase.device import BlockDevice, NotUnderstood
 from vmseal.seal.erase.ext4 import erase_ext4
 from vmseal.seal.erase.fill import fill_free_space
@@ -16,6 +18,7 @@ from vmseal.seal.erase.gaps import erase_gaps
 from vmseal.seal.erase.ranges import Range
 from vmseal.seal.erase.result import Erased, erased, not_erased
 from vmseal.seal.erase.swap import erase_swap_file, is_hibernated, rewrite_swap
+from vmseal.seal.erase.vfat import erase_vfat
 from vmseal.seal.erase.xfs import erase_xfs
 
 __all__ = [
@@ -29,11 +32,13 @@ __all__ = [
     "rewrite_swap",
 ]
 
-UNMOUNTED: dict[str, Callable[[BlockDevice], None]] = {
-    "ext2": erase_ext4,
-    "ext3": erase_ext4,
-    "ext4": erase_ext4,
-    "xfs": erase_xfs,
+UNMOUNTED: dict[str, Callable[[Sequence[BlockDevice]], None]] = {
+    "ext2": lambda devices: erase_ext4(devices[0]),
+    "ext3": lambda devices: erase_ext4(devices[0]),
+    "ext4": lambda devices: erase_ext4(devices[0]),
+    "xfs": lambda devices: erase_xfs(devices[0]),
+    "btrfs": erase_btrfs,
+    "vfat": lambda devices: erase_vfat(devices[0]),
 }
 
 
@@ -44,17 +49,17 @@ def erase_mounted(mount_point: str, device: str, fstype: str) -> Erased | None:
     return fill_free_space(mount_point, device, fstype)
 
 
-def erase_unmounted(device: str, fstype: str) -> Erased:
+def erase_unmounted(device: str, fstype: str, *, members: Sequence[str] = ()) -> Erased:
     """Erase the remnants in a file system that is cleanly unmounted; what cannot be erased is named in the result.
 
-    Raises ``OSError``, also when the device is in use (EBUSY).
+    ``members`` are all devices of a btrfs that has several. Raises ``OSError``, also when a device is in use (EBUSY).
     """
-    erase = UNMOUNTED.get(fstype)
-    if erase is None:
+    if fstype not in UNMOUNTED:
         return not_erased(device, fstype, f"{fstype} is not known here: deleted data stays readable")
     try:
-        with BlockDevice(device) as opened:
-            erase(opened)
+        with ExitStack() as stack:
+            opened = [stack.enter_context(BlockDevice(path)) for path in members or [device]]
+            UNMOUNTED[fstype](opened)
     except (NotUnderstood, EOFError, struct.error) as error:
         return not_erased(device, fstype, str(error))
     return erased(opened, fstype)

@@ -40,7 +40,7 @@ def erase_gaps(disk: str, partitions: Iterable[Range], kept: Iterable[Range] = (
         used = merged([*partitions, *kept, *table])
         for gap in without(Range(0, device.size), used):
             _erase(device, gap)
-    return erased(device, "gaps")
+    return erased([device], "gaps")
 
 
 def _erase(device: BlockDevice, gap: Range) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vmseal.seal.erase.device import BlockDevice
+from vmseal.seal.erase.device import BlockDevice, Part
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,12 @@ class Erased:
         return {"device": self.device, "kind": self.kind, "zeroed": dict(self.zeroed), "left": list(self.left)}
 
 
-def erased(device: BlockDevice, kind: str) -> Erased:
-    """Return the account of a device that is closed by now."""
-    return Erased(device.path, kind, tuple(sorted(device.zeroed.items())), tuple(dict.fromkeys(device.left)))
+def erased(devices: Sequence[BlockDevice], kind: str) -> Erased:
+    """Return the account of devices that are closed by now."""
+    zeroed = sum((device.zeroed for device in devices), Counter[Part]())
+    left = dict.fromkeys(note for device in devices for note in device.left)
+    parts = tuple(sorted((str(part), count) for part, count in zeroed.items()))
+    return Erased(" ".join(device.path for device in devices), kind, parts, tuple(left))
 
 
 def not_erased(device: str, kind: str, why: str) -> Erased:

@@ -43,7 +43,7 @@ def rewrite_swap(device: str) -> Erased:
         if fresh is not None:
             opened.zero(Part.SWAP, len(fresh), opened.size - len(fresh))
             opened.rewrite(Part.SWAP, 0, fresh, zeroed=sum(old != new for old, new in zip(head, fresh, strict=False)))
-            return erased(opened, "swap")
+            return erased([opened], "swap")
     return not_erased(device, "swap", _why_not(head))
 
 
