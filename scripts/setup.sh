@@ -10,7 +10,7 @@ packages=(
   guestfs-tools libguestfs-tools linux-image-cloud-amd64        # virt-sysprep, guestfish, the kernel of their appliance
   qemu-system-x86 qemu-utils
   mmdebstrap                                                    # builds the demo and test guests
-  e2fsprogs xfsprogs btrfs-progs dosfstools fdisk mount util-linux   # tests make file systems, and check them after erasing
+  e2fsprogs xfsprogs btrfs-progs dosfstools mtools fdisk mount util-linux   # tests make file systems, and check them after erasing
   lvm2 mdadm cryptsetup-bin                                     # go into the appliance, which puts guests' disks together with them
   cpio                                                          # tests unpack the appliance with it
   procps                                                        # tests look at what processes are left
