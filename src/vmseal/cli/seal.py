@@ -28,7 +28,6 @@ from vmseal.cli.options import Options, common_parameters, take_common, with_err
 from vmseal.cli.seal_options import SealOptions
 from vmseal.cli.show import print_json
 from vmseal.cli.sysprep_options import OrderedCommand
-from vmseal.seal import profile
 from vmseal.seal.catalogue import Profile, dropins
 from vmseal.seal.errors import SealRefused
 from vmseal.seal.report import SealReport
@@ -165,8 +164,10 @@ def _virt_sysprep() -> str:
 
 def _list_operations(asked: SealOptions) -> None:
     """Print the operations as virt-sysprep does: name, a star for those in the profile, what it is for."""
-    name = asked.profile if asked.profile in choice.PROFILES else Profile.DEFAULT
-    print("\n".join(profile.listing(dropins.load(), name)))  # noqa: T201  the program's output
+    chosen = set(dropins.select(asked.profile or Profile.DEFAULT))
+    for operation in sorted(dropins.load(), key=lambda each: each.name):
+        star = "*" if operation in chosen else " "
+        print(f"{operation.name} {star} {operation.why}")  # noqa: T201  the program's output
 
 
 def _require_known(words: Sequence[str]) -> None:
@@ -258,8 +259,9 @@ def _bar(console: Console) -> Iterator[Callable[[SealProgress], None]]:
 def _print(report: SealReport, *, summary: bool) -> None:
     if summary:
         _print_summary(report)
-    for warning in report.warnings:
-        Console(stderr=True, highlight=False).print(f"warning: {warning}", markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False)
+    for line in (*(f"not sealed: {each}" for each in report.not_sealed), *(f"warning: {w}" for w in report.warnings)):
+        console.print(line, markup=False, soft_wrap=True)
 
 
 def _print_summary(report: SealReport) -> None:
@@ -271,7 +273,10 @@ def _print_summary(report: SealReport) -> None:
     for point, device in guest.mount_points.items():
         console.print(f"  {point} on {device}", markup=False, soft_wrap=True)
     ran = len({operation.name for operation in report.operations})
-    program = f"{report.sealer} {report.version}, {report.accelerator}"
+    removed = sum(operation.removed for operation in report.operations)
+    program = f"{report.sealer} {report.version}, {report.accelerator}, profile {report.profile}"
+    if removed:
+        console.print(f"{removed} paths {'would be ' if report.dry_run else ''}removed", markup=False)
     console.print(f"{ran} operations in {report.seconds:.0f} s ({program})", markup=False, soft_wrap=True)
 
 

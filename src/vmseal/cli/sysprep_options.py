@@ -129,7 +129,7 @@ _OPTIONS: tuple[Any, ...] = (
         "--profile",
         metavar="PROFILE",
         panel=OWN,
-        help="What to remove: sysprep, default, thorough, or one of your own (/etc/vmseal/profiles/PROFILE.toml).",
+        help="What to remove: sysprep, default, thorough, or your own: a path, or a name in /etc/vmseal/profiles.",
     ),
     _value("--sealer", metavar="auto|appliance|virt-sysprep", panel=OWN, help="What does the work."),
     _flag("--erase/--no-erase", panel=OWN, help="Whether deleted data is made unreadable. (default: where possible)"),
