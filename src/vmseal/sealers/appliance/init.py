@@ -62,6 +62,9 @@ def prepare() -> None:
 
     for module in json.loads(Path(INSIDE, "early.json").read_bytes()):
         kernel.load(module)
+    for file in Path(INSIDE, "modules").iterdir():
+        if Path("/sys/module", file.stem.replace("-", "_")).is_dir():
+            file.unlink()  # loaded; its memory would be a part of the snapshot
 
 
 def open_port() -> int:
@@ -170,39 +173,27 @@ def read_request(port: int) -> Message:
 
 
 def find_disks(request: Message) -> None:
-    """Wait for the disks and write their device names into the request, in the order of their LUNs."""
+    """Look for the disks one after the other, so that their names come in their order, and write those in."""
     disks = request["disks"]
     if not isinstance(disks, list):
         raise Refused("the request's disks are no list")
-    devices: dict[int, str] = {}
-    begin = time.monotonic()
-    while len(devices) < len(disks):
-        waited = time.monotonic() - begin
-        if waited > PATIENCE:
-            raise Refused(f"{len(devices)} of {len(disks)} disks appeared within {PATIENCE:g} s")
-        if waited > 0.2:  # seconds; an event got lost: the queue of virtio-scsi is short
-            rescan()
-        time.sleep(0.002 if waited < 0.2 else 0.1)
-        devices = present_disks()
+    (host,) = Path("/sys/class/scsi_host").iterdir()
     for number, disk in enumerate(disks):
-        disk["device"] = devices[number]
+        disk["device"] = find_disk(host, number)
 
 
-def rescan() -> None:
-    """Have the kernel look for disks on all SCSI buses."""
-    for host in Path("/sys/class/scsi_host").glob("host*"):
-        (host / "scan").write_text("- - -")
-
-
-def present_disks() -> dict[int, str]:
-    """Return LUN -> device of the disks that can be opened."""
-    found = {}
-    for folder in Path("/sys/block").glob("sd*"):
-        address = (folder / "device").resolve().name  # host:channel:target:lun
-        device = f"/dev/{folder.name}"
-        if (folder / "size").read_text().strip() != "0" and Path(device).exists():
-            found[int(address.rpartition(":")[2])] = device
-    return found
+def find_disk(host: Path, lun: int) -> str:
+    """Return the device of the disk with that LUN, once it can be opened."""
+    folder = Path("/sys/class/scsi_device", f"{host.name.removeprefix('host')}:0:0:{lun}", "device", "block")
+    begin = time.monotonic()
+    while time.monotonic() - begin < PATIENCE:
+        if not folder.exists():
+            (host / "scan").write_text(f"0 0 {lun}")
+        for name in folder.iterdir() if folder.exists() else ():
+            if (name / "size").read_text().strip() != "0" and Path("/dev", name.name).exists():
+                return f"/dev/{name.name}"
+        time.sleep(0.002)
+    raise Refused(f"the disk with number {lun} did not appear within {PATIENCE:g} s")
 
 
 def give_back_memory() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import lzma
 import re
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -39,6 +40,8 @@ COMPANIONS = {
     "btrfs": ("xxhash_generic", "sha256_generic"),
     "algif_hash": ("sha256_generic", "sha512_generic"),
 }
+SIGNATURE_MARK = b"~Module signature appended~\n"
+SIGNATURE = struct.Struct(">3xBB3xI")  # lengths of the signer's name, of the key's and of the signature
 MODULE = re.compile(r"\.ko(\.gz|\.xz|\.zst)?$")
 
 
@@ -155,6 +158,18 @@ async def unpack(modules: Modules, folder: Path) -> None:
 def read_module(file: Path, unpacked: Path) -> bytes:
     """Return the module as every kernel takes it: not compressed. ``unpacked`` is the folder of :func:`unpack`."""
     if file.suffix == ".zst":
-        return (unpacked / file.stem).read_bytes()
+        return without_signature((unpacked / file.stem).read_bytes())
     data = file.read_bytes()
-    return {".gz": gzip.decompress, ".xz": lzma.decompress}.get(file.suffix, bytes)(data)
+    return without_signature({".gz": gzip.decompress, ".xz": lzma.decompress}.get(file.suffix, bytes)(data))
+
+
+def without_signature(module: bytes) -> bytes:
+    """Return the module without the signature at its end (linux/module_signature.h).
+
+    Checking RSA takes an emulated CPU long, and says nothing here: whoever could change the archive could do anything.
+    """
+    if not module.endswith(SIGNATURE_MARK):
+        return module
+    end = len(module) - len(SIGNATURE_MARK) - SIGNATURE.size
+    signer, key, size = SIGNATURE.unpack_from(module, end)
+    return module[: end - signer - key - size]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import functools
 import os
 
-from vmseal.seal import catalogue, profile
-from vmseal.seal.catalogue import Operation, Profile
-from vmseal.seal.errors import UnknownOperation
+from vmseal.seal import catalogue
+from vmseal.seal.catalogue import Operation, Profile, dropins
+from vmseal.seal.errors import SealRefused
 from vmseal.seal.settings import MachineId
 from vmseal.sealers.sealer import ApplianceUnable, RequestNotPossible, SealRequest
 
@@ -20,7 +19,7 @@ def as_json(request: SealRequest) -> dict[str, object]:
 
     Raises:
         ApplianceUnable: it has options that only virt-sysprep understands.
-        RequestNotPossible: it names an operation or a profile that there is not.
+        RequestNotPossible: it names an operation or a profile that there is not, or a file of theirs is wrong.
 
     """
     if request.passed:
@@ -49,13 +48,8 @@ def _settings(request: SealRequest) -> dict[str, object]:
     }
 
 
-@functools.cache
-def _catalogue() -> tuple[Operation, ...]:
-    return catalogue.load()
-
-
 def _operations(request: SealRequest) -> tuple[Operation, ...]:
     try:
-        return profile.select(_catalogue(), request.profile or Profile.DEFAULT, request.operations)
-    except UnknownOperation as error:
-        raise RequestNotPossible(str(error)) from error
+        return dropins.select(request.profile or Profile.DEFAULT, request.operations)
+    except SealRefused as error:
+        raise RequestNotPossible(error.message) from error

@@ -96,3 +96,9 @@ def test_modules_come_in_the_order_of_loading_with_what_they_ask_for_by_name(tmp
 def test_a_compressed_module_goes_along_unpacked(tmp_path: Path) -> None:
     (tmp_path / "xfs.ko.gz").write_bytes(gzip.compress(b"module"))
     assert kernels.read_module(tmp_path / "xfs.ko.gz", tmp_path) == b"module"
+
+
+def test_a_module_goes_along_without_its_signature() -> None:
+    signed = b"module" + b"s" * 300 + bytes([0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 44]) + b"~Module signature appended~\n"
+    assert kernels.without_signature(signed) == b"module"
+    assert kernels.without_signature(b"module") == b"module"
