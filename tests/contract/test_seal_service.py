@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from vmseal.seal import catalogue, mounting, mounts, service
+from vmseal.seal import catalogue, lvm_uuids, mounting, mounts, service
 from vmseal.seal.catalogue import Kind, Operation, Profile
+from vmseal.seal.devices import BlockDevice
+from vmseal.seal.lvm import find_groups
+from vmseal.seal.probe import probe
+from vmseal.seal.randomness import Randomness
 
 UUID = "11111111-2222-4333-8444-555555555555"
 MIB = 1 << 20
@@ -410,3 +415,51 @@ def test_a_request_that_makes_no_sense_is_an_error(request_: dict[str, object]) 
     messages: list[Message] = []
     service.answer(request_, messages.append)
     assert (messages[-1]["event"], messages[-1]["untouched"]) == ("error", True)
+
+
+def lvm(loops: list[str], *command: str) -> str:
+    """Run lvm on some loop devices; volumes cannot be made where the kernel has no device mapper, groups can."""
+    accepted = ",".join(f'"a|^{loop}$|"' for loop in loops)
+    config = f'devices{{global_filter=[{accepted},"r|.*|"] use_devicesfile=0}} backup{{backup=0 archive=0}}'
+    return run("lvm", *command, "--config", config)
+
+
+def test_a_volume_group_that_lacks_a_disk_is_refused(guests: Guests) -> None:
+    images = [guests.image("one.img", 16), guests.image("two.img", 16)]
+    loops = [guests.attach(image) for image in images]
+    lvm(loops, "vgcreate", "-y", "data-vg", *loops)
+    guests.detach()
+    reason, text = refused(guests, guests.root(guests.tree()), images[0])
+    assert reason == "disks-incomplete"
+    assert "data-vg lacks 1 of 2 physical volumes" in text
+
+
+def test_lvm_reads_the_uuids_that_were_written_by_hand(guests: Guests) -> None:
+    image = guests.image("one.img", 16)
+    loop = guests.attach(image)
+    lvm([loop], "vgcreate", "-y", "data-vg", loop)
+    device = BlockDevice(name="x", path=Path(loop), size=16 * MIB, superblock=probe(Path(loop)))
+    (group,) = find_groups([device])
+    new = lvm_uuids.change(group, Randomness(os.urandom(200)))
+    said = lvm([loop], "pvs", "--noheadings", "-o", "vg_name,vg_uuid,pv_uuid").split()
+    assert said == ["data-vg", new[group.uuid], new[group.members[0].uuid]]
+    lvm([loop], "vgck", "data-vg")
+    lvm([loop], "vgrename", "data-vg", "other")  # it writes on from there
+    assert find_groups([device])[0].name == "other"
+
+
+def test_an_array_that_lacks_a_disk_is_refused(guests: Guests) -> None:
+    member = bytearray(4096)
+    struct.pack_into("<II", member, 0, 0xA92B4EFC, 1)
+    member[16:48] = bytes(range(16)) + b"host:data".ljust(16, b"\0")
+    struct.pack_into("<i16xI", member, 72, 1, 2)
+    struct.pack_into("<QQ", member, 136, 0, 8)
+    struct.pack_into("<I", member, 220, 2)
+    struct.pack_into("<HH", member, 256, 0, 1)
+    disk = guests.image("md.img", 16)
+    with disk.open("r+b") as file:
+        file.seek(4096)
+        file.write(member)
+    reason, text = refused(guests, guests.root(guests.tree()), disk)
+    assert reason == "disks-incomplete"
+    assert "RAID array host:data" in text

@@ -91,16 +91,15 @@ class Assembly:
         return [device for device in self.devices if device.name not in used and not device.is_container]
 
     def _scan(self) -> None:
-        for _ in range(2):  # a second time only if that made partitions appear
-            self.devices = devices.scan(self.disks)
-            whole = [
-                d for d in self.devices if not (d.partition or d.mapper or d.name in self._opened or d.is_container)
-            ]
-            for device in whole:
+        self.devices = devices.scan(self.disks, self.devices)
+        added = False
+        for device in self.devices:
+            # An LV with a table is a virtual machine's disk inside the guest: its content is not looked at.
+            if not (device.partition or device.mapper or device.is_container or device.name in self._opened):
                 self._opened.add(device.name)
-                devices.add_partitions(device.path)
-            if not whole:
-                return
+                added = (not device.superblock.type and devices.add_partitions(device.path)) or added
+        if added:
+            self.devices = devices.scan(self.disks, self.devices)
 
     def _start_arrays(self) -> bool:
         started = False

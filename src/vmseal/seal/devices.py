@@ -10,7 +10,7 @@ import ctypes
 import fcntl
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,31 +53,34 @@ class BlockDevice:
         return self.has_partitions or self.superblock.type in {"LVM2_member", "linux_raid_member", "crypto_LUKS"}
 
 
-def scan(disks: Sequence[Path], *, sysfs: Path = SYSFS) -> list[BlockDevice]:
+def scan(disks: Sequence[Path], known: Iterable[BlockDevice] = (), *, sysfs: Path = SYSFS) -> list[BlockDevice]:
     """Return the disks, in the given order, and everything on them, what is below before what stands on it.
+
+    ``known`` are devices of a scan before; their superblocks are not read again.
 
     Raises:
         SealRefused: a given disk is no block device ("disk-unreadable").
 
     """
     found: dict[str, BlockDevice] = {}
+    blocks = {device.name: device.superblock for device in known if device.superblock.type}
     for number, path in enumerate(disks, start=1):
         name = path.resolve().name
         if not (sysfs / name / "size").exists():
             raise SealRefused("disk-unreadable", f"disk {number}, {path}, is not a block device of the appliance")
-        for device in _disk_and_partitions(sysfs, name, number):
+        for device in _disk_and_partitions(sysfs, name, number, blocks):
             found[device.name] = device
     queue = list(found)
     for name in queue:  # grows while it is walked
         for holder in _holders(sysfs, name):
             if holder not in found:
-                found.update({device.name: device for device in _disk_and_partitions(sysfs, holder, 0)})
+                found.update({device.name: device for device in _disk_and_partitions(sysfs, holder, 0, blocks)})
                 queue.extend(other for other in found if other not in queue)
     return list(found.values())
 
 
-def add_partitions(disk: Path) -> None:
-    """Make the kernel see the partitions of a disk, where its own scan has missed them.
+def add_partitions(disk: Path) -> bool:
+    """Make the kernel see the partitions of a disk, where its own scan has missed them; return whether it had to.
 
     The kernel reads the table when a disk is added; it reads neither a GPT whose first copy is damaged nor the table of
     an array that was started later.
@@ -88,12 +91,13 @@ def add_partitions(disk: Path) -> None:
         table = partitions.read_table(Reader(file.fileno(), size), _sector(SYSFS, disk.name))
         missing = [part for part in table if part.number not in known]
         if not missing or probe(disk).type:  # a whole-disk file system with what looks like a table
-            return
+            return False
         if not known:
             with suppress(OSError):  # EINVAL: it takes no partitions; EBUSY: in use. What is missing shows below
                 fcntl.ioctl(file, BLKRRPART)
         for part in missing:
             _add_partition(file.fileno(), part)
+        return True
 
 
 def _add_partition(descriptor: int, part: Partition) -> None:
@@ -106,11 +110,13 @@ def _add_partition(descriptor: int, part: Partition) -> None:
         return  # it stays unknown, and the seal says what it cannot find
 
 
-def _disk_and_partitions(sysfs: Path, name: str, number: int) -> Iterator[BlockDevice]:
+def _disk_and_partitions(
+    sysfs: Path, name: str, number: int, blocks: Mapping[str, Superblock]
+) -> Iterator[BlockDevice]:
     parts = _partition_names(sysfs, name)
     if parts and (raid := probe(DEV / name).md) and raid.version != "0.90":
         parts = []  # a mirror of whole disks: the table is the array's. (0.90 does not say whether disk or partition)
-    yield _device(sysfs, name, disk=number, has_partitions=bool(parts))
+    yield _device(sysfs, name, blocks, disk=number, has_partitions=bool(parts))
     if not parts:
         return
     table = {part.start: part for part in _table(sysfs, name)}
@@ -125,12 +131,13 @@ def _disk_and_partitions(sysfs: Path, name: str, number: int) -> Iterator[BlockD
             uuid=known.uuid if known else "",
             label=known.label if known else "",
         )
-        yield _device(sysfs, part_name, disk=number, partition=partition, below=(name,))
+        yield _device(sysfs, part_name, blocks, disk=number, partition=partition, below=(name,))
 
 
 def _device(
     sysfs: Path,
     name: str,
+    blocks: Mapping[str, Superblock],
     *,
     disk: int,
     has_partitions: bool = False,
@@ -145,7 +152,7 @@ def _device(
         size=_number(sysfs / name, "size") * 512,
         disk=disk,
         partition=partition,
-        superblock=Superblock() if has_partitions or extended else probe(path),
+        superblock=Superblock() if has_partitions or extended else blocks.get(name) or probe(path),
         has_partitions=has_partitions,
         below=below or tuple(sorted(_names(sysfs / name / "slaves"))),
         mapper=_line(sysfs / name / "dm" / "name"),

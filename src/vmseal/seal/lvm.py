@@ -6,6 +6,7 @@ volume groups lack a disk before anything is activated, and lets the UUIDs be wr
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import struct
@@ -13,9 +14,10 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from vmseal.seal import programs
+from vmseal.seal import mapper, programs
 from vmseal.seal.devices import BlockDevice
 from vmseal.seal.errors import SealRefused
+from vmseal.seal.mapper import Target
 from vmseal.seal.probe import lvm_uuid
 
 SECTOR = 512
@@ -243,15 +245,93 @@ def activate(group: VolumeGroup, devices: Sequence[BlockDevice]) -> None:
     """Activate all volumes of a complete group; nothing is written.
 
     Raises:
-        SealRefused: ``lvm`` is not there, or refuses.
+        SealRefused: it fails, or ``lvm`` is needed and not there.
 
     """
-    _lvm(group, devices, "vgchange", "--activate", "y", "--ignoreactivationskip", "--sysinit", group.name)
+    volumes = plain_volumes(group)
+    if volumes is None:
+        _lvm(group, devices, "vgchange", "--activate", "y", "--ignoreactivationskip", "--sysinit", group.name)
+        return
+    try:
+        for volume in volumes:
+            mapper.create(volume.name, volume.uuid, volume.table)
+    except OSError as error:
+        raise SealRefused(
+            "unsupported-guest", f"the volumes of {group.name} cannot be activated: {error.strerror}"
+        ) from error
 
 
 def deactivate(group: VolumeGroup, devices: Sequence[BlockDevice]) -> None:
-    """Deactivate all volumes of a group."""
-    _lvm(group, devices, "vgchange", "--activate", "n", group.name)
+    """Deactivate all volumes of a group; raises SealRefused."""
+    volumes = plain_volumes(group)
+    if volumes is None:
+        _lvm(group, devices, "vgchange", "--activate", "n", group.name)
+        return
+    for volume in volumes:
+        try:
+            mapper.remove(volume.name)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # it was never activated
+                raise SealRefused("failed", f"{volume.name} cannot be closed: {error.strerror}") from error
+
+
+@dataclass(frozen=True)
+class PlainVolume:
+    """A logical volume as the device mapper takes it."""
+
+    name: str
+    uuid: str
+    table: tuple[Target, ...]
+
+
+def plain_volumes(group: VolumeGroup) -> list[PlainVolume] | None:
+    """Return the group's volumes if all are linear or striped; None if only ``lvm`` can activate them."""
+    volumes = section(group.metadata, "logical_volumes")
+    try:
+        return [_plain(group, name, section(volumes, name)) for name in volumes]
+    except (ValueError, TypeError, KeyError, OSError, StopIteration):
+        return None
+
+
+def _plain(group: VolumeGroup, name: str, volume: Section) -> PlainVolume:
+    if set(volume["status"]) != {"READ", "WRITE", "VISIBLE"} and set(volume["status"]) != {"READ", "VISIBLE"}:
+        raise ValueError("not a volume of its own")
+    extent = _integer(group.metadata, "extent_size")
+    segments = [section(volume, key) for key in volume if key.startswith("segment") and isinstance(volume[key], dict)]
+    if not segments or len(segments) != _integer(volume, "segment_count"):
+        raise ValueError("segments are missing")
+    return PlainVolume(
+        name=f"{group.name.replace('-', '--')}-{name.replace('-', '--')}",
+        uuid="LVM-" + f"{group.uuid}{volume['id']}".replace("-", ""),
+        table=tuple(_target(group, segment, extent) for segment in segments),
+    )
+
+
+def _target(group: VolumeGroup, segment: Section, extent: int) -> Target:
+    stripes = segment["stripes"]
+    count = _integer(segment, "stripe_count")
+    if segment["type"] != "striped" or not isinstance(stripes, list) or len(stripes) != 2 * count:
+        raise ValueError("not linear and not striped")
+    start, length = _integer(segment, "start_extent") * extent, _integer(segment, "extent_count") * extent
+    places = [_place(group, stripes[2 * number], int(stripes[2 * number + 1]) * extent) for number in range(count)]
+    if count == 1:
+        return Target(start, length, "linear", places[0])
+    return Target(start, length, "striped", f"{count} {_integer(segment, 'stripe_size')} {' '.join(places)}")
+
+
+def _place(group: VolumeGroup, name: str, sectors: int) -> str:
+    """Return device and first sector of a stripe: the physical volume's own extents begin at pe_start."""
+    member = section(section(group.metadata, "physical_volumes"), name)
+    device = next(volume.device for volume in group.members if volume.uuid == member["id"])
+    number = device.path.stat().st_rdev
+    return f"{os.major(number)}:{os.minor(number)} {_integer(member, 'pe_start') + sectors}"
+
+
+def _integer(parent: Section, name: str) -> int:
+    value = parent[name]
+    if not isinstance(value, str):
+        raise TypeError(f"{name} is no number")
+    return int(value)
 
 
 def _lvm(group: VolumeGroup, devices: Sequence[BlockDevice], *arguments: str) -> None:
