@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 WILD = re.compile(r"(?<!\\)[*?\[]")
 ANY_DEPTH = "**"
+CACHED = 4096  # patterns and parts of them; a catalogue has a thousand, and most come once for each home
 HOME = "~"
 # In these, and in what is named so, hardly anything belongs to a user: a home there has only the user's dot files.
 SYSTEM_FOLDERS = (
@@ -57,17 +59,23 @@ def places(patterns: Iterable[str], homes: Sequence[str]) -> list[Place]:
         for plain in expand(pattern):
             for base, inner, last in _taken_apart(plain, homes):
                 found.setdefault((base, inner), []).append(last)
-    return [Place(base, inner, _names(lasts)) for (base, inner), lasts in found.items()]
+    return [Place(base, inner, _names(tuple(lasts))) for (base, inner), lasts in found.items()]
 
 
-def expand(pattern: str) -> list[str]:
+def names_of(part: str) -> Names:
+    """Return what one part of a path matches."""
+    return _names((part,))
+
+
+@lru_cache(CACHED)
+def expand(pattern: str) -> tuple[str, ...]:
     """Return the patterns that one with braces stands for."""
     match = re.search(r"(?<!\\)\{((?:[^{}\\]|\\.)*)\}", pattern)  # an innermost pair
     if not match:
-        return [pattern]
+        return (pattern,)
     before, after = pattern[: match.start()], pattern[match.end() :]
     choices = re.split(r"(?<!\\),", match[1])
-    return list(dict.fromkeys(plain for choice in choices for plain in expand(before + choice + after)))
+    return tuple(dict.fromkeys(plain for choice in choices for plain in expand(before + choice + after)))
 
 
 def escape(path: str) -> str:
@@ -100,6 +108,7 @@ def _token(glob: str, position: int) -> tuple[int, str]:
     return 1, re.escape(character)
 
 
+@lru_cache(CACHED)
 def _literal(part: str) -> str | None:
     """Return the name that a part stands for; None if it has wildcards."""
     return None if WILD.search(part) else re.sub(r"\\(.)", r"\1", part)
@@ -126,7 +135,8 @@ def _placed(base: str, parts: Sequence[str]) -> tuple[str, tuple[str, ...], str]
     return base, tuple(inner), last
 
 
-def _names(lasts: Sequence[str]) -> Names:
+@lru_cache(CACHED)
+def _names(lasts: tuple[str, ...]) -> Names:
     literal = frozenset(name for last in lasts if (name := _literal(last)) is not None)
     wild = sorted({regex(last) for last in lasts if last != ANY_DEPTH and _literal(last) is None})
     joined = re.compile("|".join(f"(?:{text})" for text in wild), re.DOTALL) if wild else None

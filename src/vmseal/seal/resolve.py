@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
@@ -44,27 +46,38 @@ def _has_openat2(fd: int) -> bool:
     return True
 
 
-def _openat2(root: int, path: str) -> int:
+@cache
+def prepare() -> Callable[[int, bytes], int]:
+    """Return openat2 with our flags; it is made once, which takes longer than to call it.
+
+    Raises:
+        ImportError: this interpreter has no ctypes.
+
+    """
     import ctypes  # noqa: PLC0415  not every interpreter has it
 
     how = (ctypes.c_uint64 * 3)(OPEN_FOLDER, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
     system = ctypes.CDLL(None, use_errno=True).syscall
     system.restype = ctypes.c_long
+    system.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_size_t)
+    number, size = SYS_OPENAT2, ctypes.sizeof(how)
+
+    def call(root: int, path: bytes) -> int:
+        fd = int(system(number, root, path, how, size))
+        return fd if fd >= 0 else -ctypes.get_errno()
+
+    return call
+
+
+def _openat2(root: int, path: str) -> int:
+    call, name = prepare(), os.fsencode(path) or b"/"
     while True:
-        fd = int(
-            system(
-                ctypes.c_long(SYS_OPENAT2),
-                ctypes.c_int(root),
-                ctypes.c_char_p(os.fsencode(path) or b"/"),
-                ctypes.byref(how),
-                ctypes.c_size_t(ctypes.sizeof(how)),
-            )
-        )
+        fd = call(root, name)
         if fd >= 0:
             return fd
         # EAGAIN: something was renamed meanwhile, the kernel wants to be asked again.
-        if (number := ctypes.get_errno()) not in {errno.EAGAIN, errno.EINTR}:
-            raise OSError(number, os.strerror(number), path)
+        if -fd not in {errno.EAGAIN, errno.EINTR}:
+            raise OSError(-fd, os.strerror(-fd), path)
 
 
 def _open_by_hand(root: int, path: str) -> int:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmseal.seal.folders import Folder, Identity, Step, walk
-from vmseal.seal.pattern import ANY_DEPTH, Names, Place, places
+from vmseal.seal.pattern import ANY_DEPTH, Names, Place, names_of, places
 from vmseal.seal.resolve import LINKS, Resolver
 
 # What a kernel makes up; nothing of the guest's disks is in there.
@@ -156,11 +156,10 @@ class Tree:
 
     def _matches(self, patterns: Iterable[str], keep: frozenset[tuple[Identity, str]] = frozenset()) -> Iterator[Match]:
         """Return what matches, folder by folder; it may be removed meanwhile."""
-        for place in self._places(patterns):
-            for folder in self._folders(place):
-                for name in self._names(folder, place.names):
-                    if (folder.identity, name) not in keep and not self._gone(folder, name):
-                        yield folder, name
+        for folder, names in self._folders(self._places(patterns)):
+            for name in self._names(folder, names):
+                if (folder.identity, name) not in keep and not self._gone(folder, name):
+                    yield folder, name
 
     def _places(self, patterns: Iterable[str]) -> list[Place]:
         patterns = tuple(patterns)
@@ -174,14 +173,21 @@ class Tree:
         for batch in folder.batches():
             yield from (entry.name for entry in batch if names.match(entry.name))
 
-    def _folders(self, place: Place) -> Iterator[Folder]:
-        """Open the folders of a place one after the other; each is closed at the next step."""
-        base = self._folder(place.base)
-        if base is None:
-            return
-        with _closing(base):
-            if not self._is_disguised(base):
-                yield from self._below(base, place.inner)
+    def _folders(self, wanted: Iterable[Place]) -> Iterator[tuple[Folder, Names]]:
+        """Open the folders of the places, each closed at the next step; a base that several share is opened once."""
+        by_base: dict[str, list[Place]] = {}
+        for place in wanted:
+            by_base.setdefault(place.base, []).append(place)
+        for path, here in by_base.items():
+            base = self._folder(path)
+            if base is None:
+                continue
+            with _closing(base):
+                if self._is_disguised(base):
+                    continue
+                for place in here:
+                    for folder in self._below(base, place.inner):
+                        yield folder, place.names
 
     def _below(self, folder: Folder, inner: Sequence[str]) -> Iterator[Folder]:
         if not inner:
@@ -197,8 +203,7 @@ class Tree:
                 yield from self._below(child, inner[1:])
 
     def _children(self, folder: Folder, part: str) -> Iterator[Folder]:
-        names = places([f"/{part}"], ())[0].names
-        for name in list(self._names(folder, names)):
+        for name in list(self._names(folder, names_of(part))):
             try:
                 child = None if self._gone(folder, name) else folder.child(name)
             except OSError as error:

@@ -19,6 +19,10 @@ class Sought:
     pattern: str
     what: str
 
+    def found_in(self, content: str) -> bool:
+        """Whether a line begins so."""
+        return re.search(rf"^[ \t]*{self.pattern}", content, re.MULTILINE) is not None
+
 
 SOUGHT = (
     Sought(
@@ -42,8 +46,7 @@ SOUGHT = (
 def run(work: Work) -> None:
     """Report the files that hold something."""
     for sought in SOUGHT:
-        pattern = re.compile(rf"^[ \t]*{sought.pattern}", re.MULTILINE)
         for path in work.root.glob(*sought.paths):
             content = text.read(work.root, path)
-            if content is not None and pattern.search(content):
+            if content is not None and sought.found_in(content):
                 work.root.keep(path, f"it holds {sought.what}; the service may need it")
