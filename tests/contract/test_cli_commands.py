@@ -228,10 +228,14 @@ def test_the_seal_report(engine: Engine, tmp_path: Path) -> None:
     shown = " ".join(invoke(tmp_path, "template", "show", "base", "--report").stdout.split())
     for words in (
         *("machine-id", "ssh-hostkeys: 6 removed (2.5 KiB)", "profile default", "not sealed a snapshot", "warning w"),
-        *("kept /etc/krb5.keytab.old: may be a key", "deleted data can be read"),
+        *("kept /etc/krb5.keytab.old: may be a key", "what was deleted can still be read"),
     ):
         assert words in shown
     assert "ssh_host_rsa_key" not in shown
+    device = {"device": "/dev/sda1", "kind": "ext4", "zeroed": {"free space": 4096}, "left": ["a journal"]}
+    report["erased"] = {"devices": [device]}
+    shown = " ".join(invoke(tmp_path, "template", "show", "base", "--report").stdout.split())
+    assert "erased /dev/sda1 (ext4): 4.0 KiB free space not erased /dev/sda1: a journal" in shown
     verbose = invoke(tmp_path, "template", "show", "base", "--report", "-v").stdout
     assert "removed /etc/ssh/ssh_host_rsa_key" in verbose
     assert "and 5 more" in verbose

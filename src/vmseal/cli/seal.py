@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import json
 import os
-import re
 import signal
 import sys
 import time
@@ -90,7 +89,6 @@ UNTOUCHED = "The disks are untouched."
 
 
 VIRT_SYSPREP = "virt-sysprep"
-OPERATION = re.compile(r"[a-z][a-z0-9-]*")
 
 
 def add_to(app: typer.Typer) -> None:
@@ -230,14 +228,15 @@ class _Lines:
     def __init__(self) -> None:
         self._begin = time.monotonic()
         self._last = ""
+        self._names = {operation.name for operation in dropins.load()} | {*OPERATIONS, *MORE_OPERATIONS}
 
     def show(self, progress: SealProgress) -> None:
-        """Print a line unless it would say the same as the last one."""
-        if progress.operation == self._last:
+        """Print a line unless it would say nothing, or the same as the last one."""
+        if progress.operation in ("", self._last):
             return
         self._last = progress.operation
-        is_name = OPERATION.fullmatch(progress.operation) is not None and progress.operation != "done"
-        words = f'Performing "{progress.operation}" ...' if is_name else progress.operation
+        known = progress.operation in self._names
+        words = f'Performing "{progress.operation}" ...' if known else progress.operation
         print(f"[{time.monotonic() - self._begin:6.1f}] {words}", flush=True)  # noqa: T201  the program's output
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 import typer
@@ -52,7 +52,7 @@ def report_lines(report: Json, *, verbose: bool) -> list[tuple[str, object]]:
         ("profile", text(report, "profile")),
         ("guest", text(report, "guest", "product") or text(report, "guest", "distro")),
         ("seconds", text(report, "seconds")),
-        ("erased", "yes, deleted data cannot be read" if report.get("erased") else "no, deleted data can be read"),
+        *_erased(report),
     ]
     for operation in members(report, "operations"):
         lines += _operation_lines(operation, verbose=verbose)
@@ -62,6 +62,20 @@ def report_lines(report: Json, *, verbose: bool) -> list[tuple[str, object]]:
             (name.removesuffix("s").replace("_", " "), each) for each in (found if isinstance(found, list) else [])
         ]
     return [(name, value) for name, value in lines if value != ""]
+
+
+def _erased(report: Json) -> Iterator[tuple[str, object]]:
+    devices = members(report, "erased", "devices")
+    if not devices:
+        yield "erased", "no: what was deleted can still be read on the disks"
+    for device in devices:
+        zeroed = device.get("zeroed")
+        sizes = zeroed.items() if isinstance(zeroed, Mapping) else ()
+        what = ", ".join(f"{human_size(int(size))} {name}" for name, size in sizes)
+        yield "erased", f"{text(device, 'device')} ({text(device, 'kind')}): {what}"
+        left = device.get("left")
+        for each in left if isinstance(left, list) else ():
+            yield "not erased", f"{text(device, 'device')}: {each}"
 
 
 def _operation_lines(operation: Json, *, verbose: bool) -> Iterator[tuple[str, object]]:
