@@ -16,11 +16,12 @@ from vmseal.seal.root import Root
 
 # os-release's ID where libguestfs has another word for it.
 DISTRO_OF_ID = {
+    "almalinux": "redhat-based",
     "alpine": "alpinelinux", "arch": "archlinux", "kali": "kalilinux", "ol": "oraclelinux", "pld": "pldlinux",
     "scientific": "scientificlinux", "sled": "sles", "sles_sap": "sles", "void": "voidlinux",
 }  # fmt: skip
 FAMILY_OF = {
-    **dict.fromkeys(("rhel", "fedora", "centos", "scientificlinux", "oraclelinux", "redhat-based", "rocky", "almalinux",
+    **dict.fromkeys(("rhel", "fedora", "centos", "scientificlinux", "oraclelinux", "redhat-based", "rocky",
                      "circle", "openeuler", "opencloudos", "tencentos", "anolis", "amzn", "eurolinux", "virtuozzo"),
                     "redhat"),
     **dict.fromkeys(("debian", "ubuntu", "kalilinux", "linuxmint", "raspbian", "devuan", "proxmox"), "debian"),

@@ -60,7 +60,7 @@ def read(file: Path) -> Iterator[tuple[Operation, int]]:
     """
     text, data = _parse(file)
     if unknown := sorted(set(data) - {"operation"}):
-        raise CatalogueError(f"{file}:{_line_of(text, 0, unknown[0])}: {unknown[0]} is not known; use [[operation]]")
+        raise CatalogueError(f"{file}:{_line_of(text, None, unknown[0])}: {unknown[0]} is not known; use [[operation]]")
     tables = data.get("operation", [])
     if not isinstance(tables, list):
         raise CatalogueError(f"{file}:1: operation is not a list; write [[operation]] above each one")
@@ -85,12 +85,14 @@ def _parse(file: Path) -> tuple[str, dict[str, object]]:
         raise CatalogueError(f"{file}:1: cannot be read: {error}") from error
 
 
-def _line_of(text: str, begin: int, key: str) -> int:
-    """Return the line of a key in the table that begins at ``begin``: the table's own line if it is not found."""
-    following = HEADER.search(text, begin + 1)
+def _line_of(text: str, begin: int | None, key: str) -> int:
+    """Return the line of a key in the table that begins at ``begin``, or in the file; if not found, its first line."""
+    following = HEADER.search(text, begin + 1) if begin is not None else None
     end = following.start() if following else len(text)
-    match = re.compile(rf"(?:^|[{{,])\s*{re.escape(key)}\s*=", re.MULTILINE).search(text, begin, end)
-    position = match.end() if match else begin
+    match = re.compile(rf"(?:^|[{{,])\s*(?:\[+\s*)?{re.escape(key)}\s*[=\]]", re.MULTILINE).search(
+        text, begin or 0, end
+    )
+    position = match.end() if match else begin or 0
     return text.count("\n", 0, position) + 1
 
 
