@@ -296,9 +296,9 @@ def plain_volumes(group: VolumeGroup) -> list[PlainVolume] | None:
 def _plain(group: VolumeGroup, name: str, volume: Section) -> PlainVolume:
     if set(volume["status"]) != {"READ", "WRITE", "VISIBLE"} and set(volume["status"]) != {"READ", "VISIBLE"}:
         raise ValueError("not a volume of its own")
-    extent = _integer(group.metadata, "extent_size")
+    extent = integer(group.metadata, "extent_size")
     segments = [section(volume, key) for key in volume if key.startswith("segment") and isinstance(volume[key], dict)]
-    if not segments or len(segments) != _integer(volume, "segment_count"):
+    if not segments or len(segments) != integer(volume, "segment_count"):
         raise ValueError("segments are missing")
     return PlainVolume(
         name=f"{group.name.replace('-', '--')}-{name.replace('-', '--')}",
@@ -309,14 +309,14 @@ def _plain(group: VolumeGroup, name: str, volume: Section) -> PlainVolume:
 
 def _target(group: VolumeGroup, segment: Section, extent: int) -> Target:
     stripes = segment["stripes"]
-    count = _integer(segment, "stripe_count")
+    count = integer(segment, "stripe_count")
     if segment["type"] != "striped" or not isinstance(stripes, list) or len(stripes) != 2 * count:
         raise ValueError("not linear and not striped")
-    start, length = _integer(segment, "start_extent") * extent, _integer(segment, "extent_count") * extent
+    start, length = integer(segment, "start_extent") * extent, integer(segment, "extent_count") * extent
     places = [_place(group, stripes[2 * number], int(stripes[2 * number + 1]) * extent) for number in range(count)]
     if count == 1:
         return Target(start, length, "linear", places[0])
-    return Target(start, length, "striped", f"{count} {_integer(segment, 'stripe_size')} {' '.join(places)}")
+    return Target(start, length, "striped", f"{count} {integer(segment, 'stripe_size')} {' '.join(places)}")
 
 
 def _place(group: VolumeGroup, name: str, sectors: int) -> str:
@@ -324,10 +324,11 @@ def _place(group: VolumeGroup, name: str, sectors: int) -> str:
     member = section(section(group.metadata, "physical_volumes"), name)
     device = next(volume.device for volume in group.members if volume.uuid == member["id"])
     number = device.path.stat().st_rdev
-    return f"{os.major(number)}:{os.minor(number)} {_integer(member, 'pe_start') + sectors}"
+    return f"{os.major(number)}:{os.minor(number)} {integer(member, 'pe_start') + sectors}"
 
 
-def _integer(parent: Section, name: str) -> int:
+def integer(parent: Section, name: str) -> int:
+    """Return a number of a section; raises KeyError, TypeError or ValueError if it is none."""
     value = parent[name]
     if not isinstance(value, str):
         raise TypeError(f"{name} is no number")

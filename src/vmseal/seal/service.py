@@ -91,7 +91,7 @@ class _Seal:
                 self._progress(ERASING, "erasing what was removed")
                 wiping.unmounted(assembly, broken=broken)
             self._progress(FINISHING, "closing the disks")
-            changed = self._close(assembly, operations, random, dry_run=dry_run)
+            changed = self._close(assembly, operations, random, wiping=wiping, dry_run=dry_run)
             if wiping:
                 wiping.gaps(assembly)
         except BaseException:
@@ -139,7 +139,13 @@ class _Seal:
         return guest, reports, frozenset(findings.broken)
 
     def _close(
-        self, assembly: Assembly, operations: list[Operation], random: Randomness, *, dry_run: bool
+        self,
+        assembly: Assembly,
+        operations: list[Operation],
+        random: Randomness,
+        *,
+        wiping: Wiping | None,
+        dry_run: bool,
     ) -> list[OperationReport]:
         """Close all layers; volume groups get new UUIDs on the way, when they are inactive."""
         wanted = any(operation.code == "lvm-uuids" for operation in operations)
@@ -147,6 +153,8 @@ class _Seal:
         started = round(time.monotonic() - self._began, 3)
 
         def change(group: VolumeGroup) -> None:
+            if wiping:
+                wiping.group(group)
             if wanted and not dry_run:
                 lvm_uuids.change(group, random)
             done.append(group.name)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import stat
 from collections.abc import Collection
 
-from vmseal.seal import erase
+from vmseal.seal import devices, erase, lvm_space
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.erase import Erased, Range
+from vmseal.seal.erase.device import BlockDevice, Part
+from vmseal.seal.lvm import VolumeGroup
 from vmseal.seal.mounts import Mounts
 
 READ_ONLY = frozenset({"iso9660", "squashfs", "erofs"})  # nothing was ever deleted in those
@@ -55,7 +57,21 @@ class Wiping:
                 continue
             elif device.superblock.is_file_system and kind not in READ_ONLY and device.name not in broken:
                 seen.add(device.superblock.uuid)
-                self._done.append(erase.erase_unmounted(str(device.path), kind))
+                members = [str(other.path) for other in assembly.tops() if _same_btrfs(device, other)]
+                self._done.append(erase.erase_unmounted(str(device.path), kind, members=members))
+
+    def group(self, group: VolumeGroup) -> None:
+        """Erase the extents of an inactive volume group that no volume uses."""
+        try:
+            free = lvm_space.unallocated(group)
+        except lvm_space.NotUnderstood as error:
+            self._done.append(Erased(group.name, "LVM", left=(f"{error}; volumes deleted before stay readable",)))
+            return
+        for volume, ranges in free:
+            with BlockDevice(str(volume.device.path)) as opened:
+                for gap in ranges:
+                    opened.zero(Part.GAPS, gap.start, gap.length)
+            self._done.append(Erased(str(volume.device.path), "LVM", tuple(opened.zeroed.items())))
 
     def gaps(self, assembly: Assembly) -> None:
         """Erase between and behind the partitions of each disk that has some, once everything is closed."""
@@ -64,3 +80,7 @@ class Wiping:
                 parts = [device.partition for device in assembly.devices if disk.name in device.below]
                 ranges = [Range(part.start, part.size) for part in parts if part and not part.is_extended]
                 self._done.append(erase.erase_gaps(str(disk.path), ranges))
+
+
+def _same_btrfs(one: devices.BlockDevice, other: devices.BlockDevice) -> bool:
+    return one.superblock.type == other.superblock.type == "btrfs" and one.superblock.uuid == other.superblock.uuid
