@@ -9,6 +9,8 @@ from __future__ import annotations
 import socket
 from functools import cache
 
+from vmseal.seal import kernel
+
 ONES = 0xFFFFFFFF
 POLYNOMIAL = 0x82F63B78  # 0x1EDC6F41, bits reversed
 BYTE_BITS = 8
@@ -16,11 +18,11 @@ BYTE_BITS = 8
 
 def crc32c(seed: int, data: bytes | bytearray | memoryview) -> int:
     """Return the register after ``data`` when it stood at ``seed``, not inverted: what ext4 calls its checksum."""
-    kernel = _kernel()
-    if kernel is None:
+    hashes = _kernel()
+    if hashes is None:
         return by_table(seed, data)
-    kernel.send(prefix(seed) + bytes(data))
-    return int.from_bytes(kernel.recv(4), "little") ^ ONES
+    hashes.send(prefix(seed) + bytes(data))
+    return int.from_bytes(hashes.recv(4), "little") ^ ONES
 
 
 def by_table(seed: int, data: bytes | bytearray | memoryview) -> int:
@@ -61,6 +63,7 @@ def _index_by_top_byte() -> dict[int, int]:
 
 @cache
 def _kernel() -> socket.socket | None:
+    kernel.load("algif_hash")
     try:
         with socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC) as hashes:
             hashes.bind(("hash", "crc32c"))
