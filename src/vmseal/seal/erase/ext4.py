@@ -33,7 +33,7 @@ JOURNAL_MAGIC = 0xC03B3998
 JOURNAL_SUPERBLOCKS = (3, 4)  # s_blocktype
 MMP_MAGIC = 0x004D4D50
 MMP_CLEAN = 0xFF4D4D50
-DIRECTORY = 0x40  # the high byte of i_mode, file type only
+IS_DIRECTORY = bytes(ord("d") if kind & 0xF0 == 0x40 else ord(" ") for kind in range(256))  # by the high byte of i_mode
 INODES_AT_ONCE = 4096
 
 
@@ -85,8 +85,9 @@ def _erase_journal(file_system: Ext4) -> None:
         return
     size = file_system.block_size
     try:
-        first, *rest = file_system.file_blocks(file_system.inode(number))
-    except (NotUnderstood, ValueError):
+        runs = file_system.file_runs(file_system.inode(number))
+        first = runs[0].start
+    except (NotUnderstood, IndexError):
         file_system.device.left.append("the journal: its inode is damaged")
         return
     head = file_system.device.read(first * size, size)
@@ -96,7 +97,7 @@ def _erase_journal(file_system: Ext4) -> None:
         file_system.device.left.append("the journal: it is not empty, or damaged")
         return
     file_system.device.zero_if_not(Part.JOURNAL, first * size + SUPERBLOCK, size - SUPERBLOCK)
-    for run in merged(Range(block, 1) for block in rest):
+    for run in merged([Range(first + 1, runs[0].length - 1), *runs[1:]]):
         file_system.device.zero(Part.JOURNAL, run.start * size, run.length * size)
 
 
@@ -144,16 +145,17 @@ def _clean_used(file_system: Ext4, first: int, offset: int, table: bytes, in_use
     def inode(index: int) -> Inode:
         return Inode(first + index, table[index * size : (index + 1) * size], offset + index * size)
 
-    kinds = table[1::size]
-    words = array("I", table)
-    flags = words[8 :: size // 4]
+    directories = table[1::size].translate(IS_DIRECTORY)
+    inline = _inline(table, size) if file_system.incompat & Incompat.INLINE_DATA else frozenset()
     unwritten = _maybe_unwritten(table, size)
-    for index in _positions(in_use, b"u"):
-        if flags[index] & InodeFlag.INLINE_DATA:
-            clean_inline(file_system, inode(index), directory=kinds[index] & 0xF0 == DIRECTORY)
-        elif kinds[index] & 0xF0 == DIRECTORY:
+    for index in sorted({*_positions(directories, b"d"), *inline, *unwritten}):
+        if in_use[index] != ord("u"):
+            continue
+        if index in inline:
+            clean_inline(file_system, inode(index), directory=directories[index] == ord("d"))
+        elif directories[index] == ord("d"):
             yield inode(index)
-        elif flags[index] & InodeFlag.EXTENTS and index in unwritten:
+        elif inode(index).flags & InodeFlag.EXTENTS:
             _erase_unwritten(file_system, inode(index))
 
 
@@ -162,6 +164,12 @@ def _positions(data: bytes, wanted: bytes) -> Iterator[int]:
     while at >= 0:
         yield at
         at = data.find(wanted, at + 1)
+
+
+def _inline(table: bytes, size: int) -> frozenset[int]:
+    """Return the indexes of the inodes with inline data."""
+    flag = int(InodeFlag.INLINE_DATA)
+    return frozenset(index for index, flags in enumerate(array("I", table)[8 :: size // 4]) if flags & flag)
 
 
 def _maybe_unwritten(table: bytes, size: int) -> frozenset[int]:

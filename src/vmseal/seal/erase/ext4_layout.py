@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum
 from functools import cached_property
 
 from vmseal.seal.erase.crc32c import ONES, crc32c
@@ -28,7 +28,7 @@ INODE_SIZES = (128, 256, 512, 1024, 2048, 4096)
 INODE_BLOCKS = slice(40, 100)  # i_block
 
 
-class Compat(IntFlag):
+class Compat(IntEnum):
     """Features that those who do not know them may ignore."""
 
     HAS_JOURNAL = 0x4
@@ -38,7 +38,7 @@ class Compat(IntFlag):
     SPARSE_SUPER2 = 0x200
 
 
-class Incompat(IntFlag):
+class Incompat(IntEnum):
     """Features that must be known to read."""
 
     FILETYPE = 0x2
@@ -56,7 +56,7 @@ class Incompat(IntFlag):
     CASEFOLD = 0x20000
 
 
-class RoCompat(IntFlag):
+class RoCompat(IntEnum):
     """Features that must be known to write."""
 
     SPARSE_SUPER = 0x1
@@ -73,14 +73,14 @@ class RoCompat(IntFlag):
     VERITY = 0x8000
 
 
-class GroupFlag(IntFlag):
+class GroupFlag(IntEnum):
     """What of a group was never written (bg_flags)."""
 
     INODE_UNINIT = 1
     BLOCK_UNINIT = 2
 
 
-class InodeFlag(IntFlag):
+class InodeFlag(IntEnum):
     """Flags of an inode (i_flags)."""
 
     ENCRYPT = 0x800
@@ -100,7 +100,7 @@ class Group:
     inode_table: int
     free_clusters: int
     free_inodes: int
-    flags: GroupFlag
+    flags: int  # of GroupFlag
     inodes_unused: int  # at the end of the table
 
 
@@ -113,9 +113,9 @@ class Inode:
     offset: int  # of it on the device, in bytes
 
     @property
-    def flags(self) -> InodeFlag:
-        """Its i_flags, as far as they are known here."""
-        return InodeFlag(struct.unpack_from("<I", self.raw, 32)[0])
+    def flags(self) -> int:
+        """Its i_flags."""
+        return int.from_bytes(self.raw[32:36], "little")
 
     @property
     def size(self) -> int:
@@ -232,12 +232,16 @@ class Ext4:
         """Yield (first block of the file, blocks on the device, written) of an inode with an extent tree."""
         yield from self._extents(inode.raw[INODE_BLOCKS], DEEPEST_TREE)
 
-    def file_blocks(self, inode: Inode) -> list[int]:
-        """Return the blocks of an inode in the file's order; holes are left out."""
+    def file_runs(self, inode: Inode) -> list[Range]:
+        """Return where the blocks of an inode are, in the file's order; holes are left out."""
         if not inode.flags & InodeFlag.EXTENTS:
-            return list(self._mapped(inode))
+            return [Range(block, 1) for block in self._mapped(inode)]
         runs = sorted((logical, blocks) for logical, blocks, _written in self.extents(inode))
-        return [block for _logical, blocks in runs for block in range(blocks.start, blocks.end)]
+        return [blocks for _logical, blocks in runs]
+
+    def file_blocks(self, inode: Inode) -> list[int]:
+        """Return the blocks of an inode, one by one."""
+        return [block for run in self.file_runs(inode) for block in range(run.start, run.end)]
 
     def _extents(self, node: bytes, depth_left: int) -> Iterator[tuple[int, Range, bool]]:
         magic, entries, most, depth = struct.unpack_from("<HHHH", node)
@@ -357,7 +361,7 @@ class Ext4:
             inode_table=self._checked(high[2] << 32 | low[2]),
             free_clusters=high[3] << 16 | low[3],
             free_inodes=high[4] << 16 | low[4],
-            flags=GroupFlag(low[6] & 3) if self.lazy else GroupFlag(0),
+            flags=low[6] if self.lazy else 0,
             inodes_unused=min(high[6] << 16 | low[10], self.group_inodes) if self.lazy else 0,
         )
         self._checked(group.inode_table + self.inode_table_blocks() - 1)
