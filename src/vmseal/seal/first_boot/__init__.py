@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.resources import files
+from pathlib import Path
 
 UNIT_FOLDER = "/etc/systemd/system"
 
@@ -27,7 +27,8 @@ class Unit:
 
     def content(self) -> str:
         """Return the text of the unit file."""
-        return files(__package__).joinpath(self.name).read_text()
+        # Not by importlib.resources, which imports half of the standard library the first time it is used.
+        return Path(__file__).with_name(self.name).read_text()
 
 
 # The SSH server wants it too, in case that is started some other way than with the whole system.
