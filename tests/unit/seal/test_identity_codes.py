@@ -15,8 +15,8 @@ from tests.fakes.guest_tree import GuestTree, kept, with_cloud_init
 MACHINE_ID = "0123456789abcdef0123456789abcdef"
 CODES = (
     "all-logs", "boot-entries", "cloud-init-configuration", "configuration-secrets", "dbus-machine-id", "hosts-entries",
-    "ifcfg-addresses", "iscsi-initiator", "link-addresses", "mailname", "netplan-addresses", "networkmanager-profiles",
-    "password-hashes", "snmp-engine-id", "user-configuration-secrets",
+    "ifcfg-addresses", "iscsi-initiator", "kernel-entry-token", "link-addresses", "lock-passwords", "mailname",
+    "netplan-addresses", "networkmanager-profiles", "password-hashes", "snmp-engine-id", "user-configuration-secrets",
 )  # fmt: skip
 
 
@@ -44,6 +44,8 @@ def populate(tree: GuestTree) -> GuestTree:
     tree.put("/etc/netplan/01.yaml", NETPLAN)
     tree.put("/etc/NetworkManager/system-connections/lan", "[connection]\nuuid=1-2\ntype=ethernet\n")
     tree.put("/var/lib/snmp/snmpd.conf", "oldEngineID 0x1\n")
+    tree.put(f"/boot/loader/entries/{MACHINE_ID}-6.1.0.conf", "x")
+    tree.put("/etc/shadow", "root:$6$abc:19000::::::\n")
     tree.put("/root/.npmrc", "//r/:_authToken=npm_abcdef\n")
     return tree
 
@@ -104,6 +106,7 @@ EDITED = [
     ("/root/.npmrc", "user-configuration-secrets"),
     ("/var/lib/snmp/snmpd.conf", "snmp-engine-id"),
     ("/etc/shadow", "password-hashes"),
+    ("/etc/shadow", "lock-passwords"),
     ("/etc/environment", "configuration-secrets"),
     ("/etc/default/grub", "boot-entries"),
 ]

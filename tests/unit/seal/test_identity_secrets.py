@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,11 +81,31 @@ def test_configuration_of_a_service_is_reported_only_with_a_secret(
     assert tree.text(path) == secret
 
 
-def test_users_with_passwords_are_named(tree: GuestTree) -> None:
-    tree.put(
-        "/etc/shadow", "root:$y$j9T$abc:1::::::\ndaemon:*:1::::::\nsshd:!:1::::::\nuser:!$6$abc:1::::::\nold:x:1:\n"
-    )
-    assert kept(tree.run("password-hashes")) == {"/etc/shadow": "password hashes of root: all clones share them"}
+SHADOW = """\
+root:$y$j9T$abc:19000:0:99999:7:::
+daemon:*:19000:0:99999:7:::
+sshd:!!:19000::::::
+locked:!$6$abc:19000::::::
+none::19000::::::
+old:x:19000:
+"""
+
+
+def test_users_with_passwords_are_named_locked_ones_too(tree: GuestTree) -> None:
+    tree.put("/etc/shadow", SHADOW)
+    assert kept(tree.run("password-hashes")) == {
+        "/etc/shadow": "password hashes of root, locked: all clones share them; lock-passwords locks them"
+    }
+
+
+def test_locking_takes_the_hashes_away_and_nothing_else(tree: GuestTree) -> None:
+    file = tree.put("/etc/shadow", SHADOW, 0o640)
+    tree.put("/etc/gshadow", "adm:*::root\nsecret:$6$x:root:user\n")
+    tree.run("lock-passwords")
+    assert file.read_text() == SHADOW.replace("$y$j9T$abc", "!").replace("!$6$abc", "!")
+    assert tree.text("/etc/gshadow") == "adm:*::root\nsecret:!:root:user\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+    assert tree.run("password-hashes").kept == []
 
 
 def test_what_cloud_init_writes_again_goes(tree: GuestTree) -> None:
@@ -144,3 +165,22 @@ def test_boot_entries_of_the_old_id_are_reported_and_stay(tree: GuestTree) -> No
     reported = {mine[0], f"/efi/{MACHINE_ID}", mine[2], "/boot/grub2/grubenv", "/etc/default/grub"}
     assert set(kept(record)) == reported
     assert record.changed == record.removed == 0
+
+
+def test_the_id_that_boot_entries_are_named_after_becomes_the_token(tree: GuestTree) -> None:
+    tree.put("/boot/loader/entries/debian-6.1.0.conf", "x")
+    assert tree.run("kernel-entry-token").paths == []
+    tree.put(f"/boot/loader/entries/{MACHINE_ID}-6.1.0.conf", "x")
+    tree.put(f"/boot/{MACHINE_ID}/6.1.0/linux", "x")
+    tree.run("kernel-entry-token")
+    assert tree.text("/etc/kernel/entry-token") == f"{MACHINE_ID}\n"
+
+
+def test_a_token_that_is_there_stays_and_several_ids_make_none(tree: GuestTree) -> None:
+    tree.put(f"/boot/loader/entries/{MACHINE_ID}-6.1.0.conf", "x")
+    tree.put("/etc/kernel/entry-token", "debian\n")
+    assert tree.run("kernel-entry-token").paths == []
+    tree.at("/etc/kernel/entry-token").unlink()
+    tree.put(f"/efi/{'f' * 32}/linux", "x")
+    assert len(tree.run("kernel-entry-token").warnings) == 1
+    assert not tree.has("/etc/kernel/entry-token")

@@ -10,12 +10,13 @@ import re
 
 from vmseal.seal import text
 from vmseal.seal.operations import Work
+from vmseal.seal.root import Root
 
 ENTRIES = ("/boot/loader/entries/*.conf", "/boot/efi/loader/entries/*.conf", "/efi/loader/entries/*.conf")
 FOLDERS = ("/efi/*", "/boot/*", "/boot/efi/*")
 OF_MACHINE = re.compile(r"[0-9a-f]{32}(-.*)?", re.DOTALL)
 TOKEN = "/etc/kernel/entry-token"  # noqa: S105  a path
-ADVICE = f"it is named after the old machine id: write that id to {TOKEN}, or name the entries anew"
+ADVICE = f"it is named after the old machine id: the operation kernel-entry-token writes that id to {TOKEN}"
 CONTENTS = (
     (("/boot/grub/grubenv", "/boot/grub2/grubenv"), r"^(saved_entry|boot_counter|boot_success)=.", "the saved choice"),
     (("/etc/default/grub",), r"^[^#\n]*\bresume=", "the swap device of a resume"),
@@ -25,12 +26,16 @@ CONTENTS = (
 def run(work: Work) -> None:
     """Report them all."""
     root = work.root
-    for path in root.glob(*ENTRIES, *FOLDERS):
-        if OF_MACHINE.fullmatch(path.rsplit("/", maxsplit=1)[-1]):
-            root.keep(path, ADVICE)
+    for path in named_after_machines(root):
+        root.keep(path, ADVICE)
     if root.lstat(TOKEN) is not None:
         root.keep(TOKEN, "boot entries are named after it in every clone")
     for paths, pattern, what in CONTENTS:
         for path in root.glob(*paths):
             if re.search(pattern, text.read(root, path) or "", re.MULTILINE):
                 root.keep(path, f"it holds {what}")
+
+
+def named_after_machines(root: Root) -> list[str]:
+    """Return the boot entries and folders whose name begins with a machine id."""
+    return [path for path in root.glob(*ENTRIES, *FOLDERS) if OF_MACHINE.fullmatch(path.rsplit("/", maxsplit=1)[-1])]

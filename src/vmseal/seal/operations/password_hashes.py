@@ -6,6 +6,7 @@ from vmseal.seal import text
 from vmseal.seal.operations import Work
 
 PATHS = ("/etc/shadow", "/etc/gshadow")
+DES = 13
 NAMED = 10  # that many users are named, the rest is counted
 
 
@@ -15,10 +16,17 @@ def run(work: Work) -> None:
         names = with_password(text.read(work.root, path) or "")
         if names:
             more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-            work.root.keep(path, f"password hashes of {', '.join(names[:NAMED])}{more}: all clones share them")
+            who = f"{', '.join(names[:NAMED])}{more}"
+            work.root.keep(path, f"password hashes of {who}: all clones share them; lock-passwords locks them")
 
 
 def with_password(content: str) -> list[str]:
-    """Return the names whose second field is a hash: not empty, not locked (shadow(5))."""
+    """Return the names that have a password."""
     fields = (line.rstrip("\n").split(":") for line in text.lines(content))
-    return [field[0] for field in fields if len(field) > 1 and field[1] and field[1][0] not in "!*" and field[1] != "x"]
+    return [field[0] for field in fields if len(field) > 1 and is_hash(field[1])]
+
+
+def is_hash(password: str) -> bool:
+    """Whether the second field holds a hash, locked or not: "$" or the 13 characters of DES (crypt(5))."""
+    bare = password.lstrip("!*")
+    return "$" in bare or len(bare) >= DES
