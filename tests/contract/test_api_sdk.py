@@ -21,7 +21,7 @@ from vmseal.engine.api.accounts import Accounts
 from vmseal.engine.api.app import create_app
 from vmseal.engine.api.settings import ApiSettings
 from vmseal.engine.database import Database
-from vmseal.engine.requests import AddVmRequest, AddVmTemplateRequest, Commands, DiskChoice, Named
+from vmseal.engine.requests import AddVmRequest, AddVmTemplateRequest, Commands, DiskChoice, Named, SealChoice
 from vmseal.engine.tables import BLANK_TEMPLATE, Job
 from vmseal.rpc.tls import Authority, TlsFiles
 
@@ -102,6 +102,14 @@ def system(engine: Engine) -> Iterator[sdk.services.SystemService]:
 
 def _template(**more: object) -> types.Template:
     return types.Template(**({"name": "t1", "vm": types.Vm(name="source")} | more))
+
+
+def test_how_to_seal_is_said_with_the_sdks_own_query(engine: Engine, system: sdk.services.SystemService) -> None:
+    query = {"seal_profile": "thorough", "seal_sealer": "auto", "seal_erase": "false"}
+    system.templates_service().add(_template(), seal=True, query=query)
+    request = engine.commands.requests[0]
+    assert isinstance(request, AddVmTemplateRequest)
+    assert (request.seal, request.sealing) == (True, SealChoice("auto", "thorough", erase=False))
 
 
 def test_the_connection_test_passes_and_the_version_is_4(engine: Engine) -> None:
