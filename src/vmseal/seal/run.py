@@ -45,7 +45,7 @@ def run(
         SealRefused: an operation failed; says which, why, and which were done before.
 
     """
-    if guest.selinux:
+    if guest.selinux and settings.selinux_relabel:
         root.label = Labels(root, guest.selinux)
     work = Work(root=root, guest=guest, settings=settings, random=random)
     chosen = [operation for operation in in_order(operations) if not operation.on_devices]

@@ -30,6 +30,7 @@ class Settings:
     machine_id: MachineId = MachineId.EMPTY
     remove_users: tuple[str, ...] = ()
     keep_users: tuple[str, ...] = ()
+    selinux_relabel: bool = True  # whether new files get the labels of the guest's policy
 
     @classmethod
     def from_json(cls, data: Mapping[str, object]) -> Settings:
@@ -49,6 +50,7 @@ class Settings:
             machine_id=MachineId(str(machine_id)),
             remove_users=_names(data, "remove_users"),
             keep_users=_names(data, "keep_users"),
+            selinux_relabel=data.get("selinux_relabel", True) is not False,
         )
 
 

@@ -13,6 +13,7 @@ from vmseal.seal.errors import SealRefused
 from vmseal.seal.guest import Guest, Init, identify
 from vmseal.seal.labels import Labels
 from vmseal.seal.root import Root
+from vmseal.seal.settings import Settings
 
 POLICY = "/etc/selinux/targeted/contexts/files"
 
@@ -143,6 +144,12 @@ def test_files_that_the_seal_makes_are_labelled_and_no_relabel_is_asked_for(tmp_
     assert b"systemd_unit_file_t" in os.getxattr(link, "security.selinux", follow_symlinks=False)
     assert b"systemd_unit_file_t" in os.getxattr(link.parent, "security.selinux")
     assert not (guest / ".autorelabel").exists()
+
+
+def test_without_relabelling_new_files_have_no_labels(tmp_path: Path) -> None:
+    guest = selinux(made(tmp_path, RHEL))
+    seal(guest, settings=Settings.from_json({"selinux_relabel": False}))
+    assert "security.selinux" not in os.listxattr(guest / "etc/machine-info")
 
 
 def test_a_policy_that_is_disabled_gives_no_labels(tmp_path: Path) -> None:

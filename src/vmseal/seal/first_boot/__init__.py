@@ -28,7 +28,7 @@ class Unit:
     def content(self) -> str:
         """Return the text of the unit file."""
         # Not by importlib.resources, which imports half of the standard library the first time it is used.
-        return Path(__file__).with_name(self.name).read_text()
+        return Path(__file__).with_name(self.name).read_text(encoding="utf-8")
 
 
 # The SSH server wants it too, in case that is started some other way than with the whole system.
