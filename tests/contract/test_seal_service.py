@@ -175,6 +175,19 @@ def test_erasing_comes_after_unmounting(guests: Guests) -> None:
     assert b"secret\n" not in disk.read_bytes()
 
 
+def test_a_swap_file_loses_what_was_swapped_out(guests: Guests) -> None:
+    tree = guests.tree(f"UUID={UUID} / ext4\n/data/../swapfile none swap sw 0 0\n")
+    guests.image("tree/swapfile", 2, "mkswap", "-q")
+    with (tree / "swapfile").open("r+b") as file:
+        file.seek(MIB)
+        file.write(b"swapped out")
+    disk = guests.root(tree)
+    erased = sealed(guests, disk, erase=True)["erased"]
+    assert isinstance(erased, dict)
+    assert "/swapfile" in {account["device"] for account in erased["devices"]}
+    assert b"swapped out" not in disk.read_bytes()
+
+
 def test_a_dry_run_reports_the_same_and_writes_nothing(guests: Guests) -> None:
     disk = guests.root(guests.tree())
     before = disk.read_bytes()

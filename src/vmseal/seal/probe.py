@@ -20,6 +20,7 @@ FILE_SYSTEMS = frozenset(
     {"ext2", "ext3", "ext4", "xfs", "btrfs", "vfat", "iso9660", "squashfs", "erofs", "exfat", "f2fs", "reiserfs", "jfs"}
     | {"nilfs2"}
 )
+READ_ONLY = frozenset({"iso9660", "squashfs", "erofs"})  # no root of a guest, and nothing was ever deleted in those
 FOREIGN = frozenset(
     {"ufs", "zfs_member", "bcache", "VMFS_volume_member"}
 )  # known, but nothing in the appliance opens it

@@ -16,7 +16,7 @@ from vmseal.seal.btrfs import Subvolume
 from vmseal.seal.devices import BlockDevice
 from vmseal.seal.errors import SealRefused
 from vmseal.seal.fstab import Entry
-from vmseal.seal.probe import FOREIGN, probe
+from vmseal.seal.probe import FOREIGN, READ_ONLY, probe
 
 MAX_FILE = 1 << 20  # of the guest's configuration that is read here
 TOP_ONLY = "subvolid=5"
@@ -61,9 +61,9 @@ def find_root(devices: Sequence[BlockDevice]) -> Findings:
     broken: dict[str, SealRefused] = {}
     seen: set[str] = set()  # UUIDs of btrfs: each of its devices would mount the same
     for device in devices:
-        if not device.superblock.is_file_system or (
-            device.superblock.type == "btrfs" and device.superblock.uuid in seen
-        ):
+        kind = device.superblock.type
+        is_known_btrfs = kind == "btrfs" and device.superblock.uuid in seen
+        if not device.superblock.is_file_system or kind in READ_ONLY or is_known_btrfs:
             continue
         seen.add(device.superblock.uuid)
         try:

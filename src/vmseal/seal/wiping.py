@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from collections.abc import Collection
+from dataclasses import replace
 
 from vmseal.seal import devices, erase, lvm_space
 from vmseal.seal.assembly import Assembly
@@ -11,8 +12,7 @@ from vmseal.seal.erase import Erased, Range
 from vmseal.seal.erase.device import BlockDevice, Part
 from vmseal.seal.lvm import VolumeGroup
 from vmseal.seal.mounts import Mounts
-
-READ_ONLY = frozenset({"iso9660", "squashfs", "erofs"})  # nothing was ever deleted in those
+from vmseal.seal.probe import READ_ONLY
 
 
 class Wiping:
@@ -34,14 +34,15 @@ class Wiping:
         """Erase what can only be erased while the guest is mounted: swap files, and free space of some file systems."""
         for path in mounts.swap_files:
             if stat.S_ISREG(path.lstat().st_mode):
-                self._done.append(erase.erase_swap_file(str(path)))
+                account = erase.erase_swap_file(str(path))
+                self._done.append(replace(account, device=f"/{path.relative_to(mounts.top)}"))
         seen: set[str] = set()
         for system in mounts.file_systems:
             if system.device.name not in seen:
                 seen.add(system.device.name)
                 kind = system.device.superblock.type
-                if account := erase.erase_mounted(str(system.path), str(system.device.path), kind):
-                    self._done.append(account)
+                if filled := erase.erase_mounted(str(system.path), str(system.device.path), kind):
+                    self._done.append(filled)
 
     def unmounted(self, assembly: Assembly, *, broken: Collection[str]) -> None:
         """Erase file systems and swap after everything is unmounted, while volumes and LUKS are still open.
