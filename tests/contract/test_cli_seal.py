@@ -68,7 +68,8 @@ class Shell:
             f"VMSEAL_HOST_{name.upper().replace('-', '_')}": str(self.folder / name)
             for name in ("guestfish", "virt-sysprep")
         }
-        return {**os.environ, **stand_ins, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"}
+        chosen = {"VMSEAL_HOST_SEALER": "virt-sysprep"}
+        return {**os.environ, **stand_ins, **chosen, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"}
 
     def run(self, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -114,6 +114,7 @@ class Stack:
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)},
             "PATH": f"{STANDINS}:{os.environ['PATH']}",  # its qemu-img notes the time and runs the real one
+            "VMSEAL_HOST_SEALER": "virt-sysprep",
             "VMSEAL_HOST_VIRT_SYSPREP": str(STANDINS / "virt-sysprep"),
             "VMSEAL_HOST_GUESTFISH": str(STANDINS / "guestfish"),
             "STANDIN_LOG": str(self.log),

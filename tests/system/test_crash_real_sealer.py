@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.guests, pytest.mark.timeout(1800)]
 
 # By their paths: the stand-ins come first in the stack's PATH.
 REAL = {
+    "VMSEAL_HOST_SEALER": "virt-sysprep",
     "VMSEAL_HOST_VIRT_SYSPREP": str(shutil.which("virt-sysprep")),
     "VMSEAL_HOST_GUESTFISH": str(shutil.which("guestfish")),
 }
