@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import importlib.readers  # noqa: F401  importlib.resources asks for it at its first use only
 import json
 import mmap
 import os
@@ -84,6 +83,7 @@ def serve(port: int) -> None:
     answer = load_service()
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)  # the run is short, and looking for garbage takes an emulated CPU long
     give_back_memory()
     emit({"event": "ready"})
     last: Message = {"event": "error", "reason": "failed", "message": "the seal ended without a result"}
@@ -138,6 +138,7 @@ def load_service() -> Callable[[Message, Callable[[Message], None]], None]:
 
     for module in pkgutil.walk_packages(vmseal.seal.__path__, "vmseal.seal."):
         importlib.import_module(module.name)
+    sys.modules["vmseal.seal.warm"].warm()
     service = sys.modules.get("vmseal.seal.service")
     seal: Callable[[Message, Callable[[Message], None]], None] = getattr(service, "answer", list_disks)
     return lambda request, emit: (list_disks if request.get("verb") == "disks" else seal)(request, emit)

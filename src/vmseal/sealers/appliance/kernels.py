@@ -16,11 +16,13 @@ from vmseal.sealers.sealer import KernelUnreadable, ProgramMissing
 # What every seal needs: loaded before the snapshot is made.
 ALWAYS = ("virtio_pci", "virtio_scsi", "sd_mod", "virtio_console")
 # What nearly every seal needs and costs next to nothing in the snapshot.
-EARLY = ("ext4", "crc32c_generic", "crc32c_intel", "vfat", "nls_ascii", "nls_cp437", "nls_iso8859_1", "nls_utf8", "xfs")
+EARLY = (
+    "ext4", "crc32c_generic", "crc32c_intel", "xfs", "dm_mod", "algif_hash", "sha256_generic",
+    "vfat", "nls_ascii", "nls_cp437", "nls_iso8859_1", "nls_utf8",
+)  # fmt: skip
 # What some guests need: in the archive, loaded by name.
 ON_DEMAND = (
     "btrfs",
-    "dm_mod",
     "dm_crypt",
     "dm_snapshot",
     "dm_thin_pool",
@@ -32,7 +34,6 @@ ON_DEMAND = (
     "raid10",
     "raid456",
     "linear",
-    "algif_hash",
 )
 # What a module asks the kernel for by name at run time; there is no modprobe inside to answer.
 COMPANIONS = {

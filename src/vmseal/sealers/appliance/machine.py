@@ -51,7 +51,7 @@ BOARDS = {
         "pc,usb=off,vmport=off,hpet=off",
         "ttyS0",
         # Five-level page tables slow emulation down and serve nothing here.
-        {Accelerator.TCG: "max,la57=off", Accelerator.KVM: "host"},
+        {Accelerator.TCG: "max,la57=off,smap=off,smep=off", Accelerator.KVM: "host"},
     ),
     "aarch64": _Board("virt,gic-version=max", "ttyAMA0", {Accelerator.TCG: "max", Accelerator.KVM: "host"}),
 }

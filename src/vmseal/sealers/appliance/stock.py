@@ -15,13 +15,16 @@ from pathlib import Path
 
 import structlog
 
+from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.appliance import build, kernels
 from vmseal.sealers.appliance.build import Recipe
 from vmseal.sealers.appliance.machine import Boot, Hardware, Machine
 from vmseal.sealers.appliance.snapshot import Cache
 from vmseal.sealers.sealer import ApplianceFailed, ProgramMissing
 
-READY_DEADLINE = 300.0  # seconds from the start of QEMU; 5 on a slow machine without KVM that has nothing else to do
+# Seconds from the start of QEMU; 5 on a slow machine without KVM that has nothing else to do. A VM that has not come as
+# far with KVM never will.
+READY_DEADLINES = {Accelerator.TCG: 300.0, Accelerator.KVM: 30.0}
 
 logger = structlog.get_logger(__name__)
 
@@ -145,13 +148,14 @@ async def booted(boot: Boot, hardware: Hardware) -> AsyncIterator[Machine]:
         ApplianceFailed: it is not ready in time, or ends.
 
     """
+    deadline = READY_DEADLINES[hardware.accelerator]
     async with Machine(hardware, boot) as machine:
         try:
-            async with asyncio.timeout(READY_DEADLINE):
+            async with asyncio.timeout(deadline):
                 await machine.ready()
         except TimeoutError as error:
             text = machine.last_words()
-            raise ApplianceFailed(f"the appliance was not ready after {READY_DEADLINE:g} s: {text}") from error
+            raise ApplianceFailed(f"the appliance was not ready after {deadline:g} s: {text}") from error
         yield machine
 
 
