@@ -25,7 +25,7 @@ BLKSSZGET = 0x1268
 KERNEL_ZEROES_FROM = 64 * 1024  # bytes; what is shorter is written through the page cache, where neighbours merge
 DISCARD_FROM = 64 * 1024  # bytes: a cluster of qcow2, which drops shorter discards
 CHUNK = 4 * 1024 * 1024  # bytes read or written at a time
-READ_THROUGH = 128 * 1024  # bytes between two wanted blocks that are cheaper to read than to skip
+READ_THROUGH = 64 * 1024  # bytes between two wanted blocks that are cheaper to read than to skip
 
 
 class Part(StrEnum):
@@ -90,13 +90,13 @@ class BlockDevice:
             data += more
         return data
 
-    def read_blocks(self, blocks: Iterable[int], block: int) -> Iterator[tuple[int, bytes]]:
+    def read_blocks(self, blocks: Iterable[int], block: int) -> Iterator[tuple[int, bytearray]]:
         """Read blocks of ``block`` bytes by number, in ascending order and with few, large reads."""
         for first, last in _spans(sorted(set(blocks)), block):
             span = memoryview(self.read(first[0] * block, (last - first[0] + 1) * block))
             for number in first:
                 at = (number - first[0]) * block
-                yield number, bytes(span[at : at + block])
+                yield number, bytearray(span[at : at + block])
 
     def rewrite(self, part: Part, offset: int, data: bytes | bytearray, *, zeroed: int) -> None:
         """Write ``data``, in which ``zeroed`` bytes of remnants were made zero."""
@@ -167,7 +167,7 @@ class BlockDevice:
 
 def any_set(data: bytes | bytearray | memoryview) -> bool:
     """Whether any byte is not zero."""
-    return bytes(data).count(0) != len(data)
+    return data != bytes(len(data))
 
 
 def _spans(blocks: list[int], block: int) -> Iterator[tuple[list[int], int]]:

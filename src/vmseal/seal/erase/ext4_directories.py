@@ -39,20 +39,17 @@ def clean_entries(block: bytearray, start: int, end: int) -> int:
 
     Raises :class:`NotUnderstood` if the entries do not add up.
     """
-    zeroed, at = 0, start
+    zeroed, at, unpack = 0, start, HEAD.unpack_from
     while at < end:
-        if at + NAME > end:
-            raise NotUnderstood(f"entry at {at} goes beyond {end}")
-        inode, length, name = HEAD.unpack_from(block, at)
-        kept = at + NAME + (name if inode else 0)
+        inode, length, name = unpack(block, at)
+        kept = at + NAME + name if inode else at + NAME
         following = at + length
-        if length < NAME or length & 3 or following > end or kept > following:
-            raise NotUnderstood(f"entry at {at} has length {length}")
-        if kept < following:
-            used = len(block[kept:following].strip(b"\0"))
-            if used:
-                block[kept:following] = bytes(following - kept)
-                zeroed += used
+        if not kept <= following <= end or length & 3:
+            raise NotUnderstood(f"the entry at {at} has length {length}")
+        used = following - kept - block.count(0, kept, following)
+        if used:
+            block[kept:following] = bytes(following - kept)
+            zeroed += used
         if not inode and block[at + 6 : at + NAME] != b"\0\0":
             block[at + 6 : at + NAME] = b"\0\0"
             zeroed += 2
@@ -64,7 +61,7 @@ def _clean(file_system: Ext4, owners: dict[int, Inode]) -> None:
     for number, data in file_system.device.read_blocks(owners, file_system.block_size):
         inode = owners[number]
         try:
-            _clean_leaf(file_system, inode, number, bytearray(data))
+            _clean_leaf(file_system, inode, number, data)
         except NotUnderstood as error:
             file_system.device.left.append(f"slack of directory inode {inode.number}, block {number}: {error}")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
+from typing import NamedTuple
 
 from vmseal.seal.erase.crc32c import ONES, crc32c
 from vmseal.seal.erase.device import BlockDevice, NotUnderstood
@@ -20,6 +21,7 @@ MAGIC = 0xEF53
 EXTENT_MAGIC = 0xF30A
 CLEAN, ERRORS = 1, 2  # s_state
 UNWRITTEN_FROM = 32768  # ee_len above this: allocated and not written
+ONE_EXTENT = struct.Struct("<HH2xH8xHHI")  # an extent tree of one extent
 DEEPEST_TREE = 5
 LARGEST_LOG_CLUSTER = 19  # 512 MiB
 LARGEST_LOG_BLOCK = 5  # 32 KiB; directories of 64 KiB blocks write their lengths in another way
@@ -104,8 +106,7 @@ class Group:
     inodes_unused: int  # at the end of the table
 
 
-@dataclass(frozen=True)
-class Inode:
+class Inode(NamedTuple):
     """A used inode."""
 
     number: int
@@ -236,6 +237,10 @@ class Ext4:
         """Return where the blocks of an inode are, in the file's order; holes are left out."""
         if not inode.flags & InodeFlag.EXTENTS:
             return [Range(block, 1) for block in self._mapped(inode)]
+        magic, entries, depth, length, high, low = ONE_EXTENT.unpack_from(inode.raw, INODE_BLOCKS.start)
+        if magic == EXTENT_MAGIC and entries == 1 and depth == 0 and length <= UNWRITTEN_FROM:  # nearly all there are
+            start = self._checked(high << 32 | low)
+            return [Range(start, self._checked(start + length - 1) - start + 1)]
         runs = sorted((logical, blocks) for logical, blocks, _written in self.extents(inode))
         return [blocks for _logical, blocks in runs]
 

@@ -9,7 +9,7 @@ Source: xfs_log_format.h and the kernel's xfs_log_recover.c.
 from __future__ import annotations
 
 import struct
-from array import array
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from vmseal.seal.erase.crc32c import ONES, crc32c
@@ -24,7 +24,7 @@ HEADER_COVERS = 32 * 1024  # bytes of a record for which one header sector is en
 UNMOUNT = 0x20  # oh_flags
 UNMOUNT_OPERATION = 20  # bytes: operation header and the word "Un"
 CHUNK = 4 * 1024 * 1024
-WORDS = SECTOR // 4
+LONGEST_RECORD = 512 * 1024  # bytes, padded to a stripe of 256 KiB
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,14 @@ def read_log(file_system: Xfs) -> Log | None:
     if not file_system.log_start:
         return None
     place = Range(file_system.offset(file_system.log_start), file_system.log_blocks * file_system.block_size)
-    cycles, records = _survey(file_system.device, place)
-    if not records:
-        raise NotUnderstood("its log is empty")
-    cycle, record = max((cycles[sector], sector) for sector in records)
-    end = _end_of_unmount(file_system, place, record)
-    if any(found != cycle for found in cycles[:end]) or set(cycles[end:]) - {cycle - 1}:
-        raise NotUnderstood("its log does not end with the record of a clean unmount")
+    last = place.length // SECTOR - 1
+    cycle = _cycle(file_system.device, place, 0)
+    end = bisect_left(range(last + 1), 1, key=lambda sector: _cycle(file_system.device, place, sector) != cycle)
+    record = _last_record(file_system.device, place, end)
+    if record is None or _end_of_unmount(file_system, place, record) != end:
+        raise NotUnderstood("not cleanly unmounted: its log has to be replayed first")
+    if end <= last and {_cycle(file_system.device, place, sector) for sector in (end, last)} != {cycle - 1}:
+        raise NotUnderstood("the end of its log cannot be found")
     return Log(place, cycle, record, end)
 
 
@@ -63,22 +64,19 @@ def erase_log(device: BlockDevice, log: Log) -> None:
     _clean_record(device, log)
 
 
-def _survey(device: BlockDevice, place: Range) -> tuple[array[int], list[int]]:
-    """Return each sector's cycle, and which sectors begin a record."""
-    cycles: array[int] = array("I")
-    records: list[int] = []
-    magic = int.from_bytes(RECORD, "big")
-    for start in range(0, place.length, CHUNK):
-        words = array("I", device.read(place.start + start, min(CHUNK, place.length - start)))
-        first, second = words[::WORDS], words[1::WORDS]
-        first.byteswap()
-        second.byteswap()
-        if magic in first:
-            for index in [index for index, word in enumerate(first) if word == magic]:
-                records.append(start // SECTOR + index)
-                first[index] = second[index]
-        cycles += first
-    return cycles, records
+def _cycle(device: BlockDevice, place: Range, sector: int) -> int:
+    """Return in which round a sector was written."""
+    head = device.read(place.start + sector * SECTOR, 8)
+    return int.from_bytes(head[4:] if head[:4] == RECORD else head[:4], "big")
+
+
+def _last_record(device: BlockDevice, place: Range, end: int) -> int | None:
+    """Return the first sector of the last record before ``end``."""
+    first = max(0, end - LONGEST_RECORD // SECTOR)
+    data = device.read(place.start + first * SECTOR, (end - first) * SECTOR)
+    return next(
+        (sector for sector in range(end - 1, first - 1, -1) if data.startswith(RECORD, (sector - first) * SECTOR)), None
+    )
 
 
 def _end_of_unmount(file_system: Xfs, place: Range, record: int) -> int:
