@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import stat
 
 from vmseal.seal.operations import Work
 from vmseal.seal.pattern import escape
@@ -11,25 +10,21 @@ from vmseal.seal.root import Root
 from vmseal.seal.settings import MachineId
 
 JOURNAL = "/var/log/journal"
-# "-20260131", ".1", ".2.gz", sysstat's "sa07": numbered or packed, so no service has it open and none misses it.
-ROTATED = re.compile(r".*([._-]\d+|\.(gz|xz|zst|bz2|lz4|old))|sar?\d+", re.DOTALL)
+# Numbered, dated or packed, so no service has it open and none misses it: ".1", "-20260131", ".2.gz", sysstat's "sa07".
+DIGITS = 14  # of a date with its time
+NUMBERED = tuple(f"/var/log/**/*[-._]{'[0-9]' * digits}" for digits in range(1, DIGITS + 1))
+PACKED = "/var/log/**/*.{gz,xz,zst,bz2,lz4,old}"
+SYSSTAT = tuple(f"/var/log/**/sa{{,r}}{'[0-9]' * digits}" for digits in (2, 8))
 # systemd-journald.service(8): a folder for each machine id, perhaps with the name of a namespace.
 OF_MACHINE = re.compile(r"(?P<id>[0-9a-f]{32})(\..+)?", re.DOTALL)
 
 
 def run(work: Work) -> None:
-    """Remove journals and rotated logs, empty the other files; folders, links and all else stay."""
+    """Remove journals and rotated logs, empty the other files; folders, and links by other names, stay."""
     root = work.root
     _journals(root, _kept_id(work))
-    logs = [path for path in root.glob("/var/log/**") if _is_file(root, path)]
-    rotated = {path for path in logs if ROTATED.fullmatch(path.rsplit("/", maxsplit=1)[-1])}
-    root.remove([escape(path) for path in logs if path in rotated], files_only=True)
-    root.empty([escape(path) for path in logs if path not in rotated])
-
-
-def _is_file(root: Root, path: str) -> bool:
-    status = root.lstat(path)
-    return status is not None and stat.S_ISREG(status.st_mode)
+    root.remove([*NUMBERED, PACKED, *SYSSTAT], files_only=True)
+    root.empty(["/var/log/**"])
 
 
 def _kept_id(work: Work) -> str | None:
