@@ -17,6 +17,7 @@ from vmseal.model.volume import VolumeFormat
 from vmseal.sealers.accelerator import Accelerator, Accelerators
 from vmseal.sealers.appliance import Appliance, appliance, kernels, request
 from vmseal.sealers.appliance.channel import Done
+from vmseal.sealers.appliance.machine import Machine
 from vmseal.sealers.sealer import (
     ApplianceFailed,
     ApplianceUnable,
@@ -183,6 +184,23 @@ def test_a_damaged_snapshot_is_replaced(bench: Bench, listed: Callable[..., dict
     assert listed(disk)["devices"] == ["/dev/sda"]
     assert bench.snapshot().stat().st_size > MIB
     assert bench.snapshot().stat().st_ino != inode or damage != "believed"
+
+
+def test_an_attempt_that_came_as_far_as_the_disks_does_not_lock_them_for_the_next_one(
+    bench: Bench, listed: Callable[..., dict[str, object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, attempts = Appliance._begin, 0
+
+    async def begin(sealer: Appliance, machine: Machine, asked: dict[str, object]) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            raise appliance.NotBegun("the VM does not answer")
+        await real(sealer, machine, asked)
+
+    monkeypatch.setattr(Appliance, "_begin", begin)
+    assert listed(bench.disk("a.qcow2"))["devices"] == ["/dev/sda"]
+    assert attempts == 2
 
 
 def test_without_snapshots_the_vm_boots_from_the_begin(

@@ -218,12 +218,18 @@ class Appliance(Sealer):
     ) -> Done:
         chains = await asyncio.shield(checking)
         run.advance(PREPARED / 2, "opening the disks")
-        run.opened = await attachment.opened(run.request.disks, chains, stack, is_trial=run.request.dry_run)
+        if not run.opened:  # an attempt before this one had them; their locks are the descriptors', and stay
+            run.opened = await attachment.opened(run.request.disks, chains, stack, is_trial=run.request.dry_run)
         for number, disk in enumerate(run.opened):
             await machine.attach(number, disk.layers, name=str(disk.disk.path))
         await self._begin(machine, asked)
         run.advance(PREPARED, "looking at the guest")
-        done = await self._answers(run, machine)
+        try:
+            done = await self._answers(run, machine)
+        except SealError as error:
+            if machine.is_host_full:
+                raise NoSpace(f"the host has no space left for the changes of the disks; make room: {error}") from error
+            raise
         await machine.quit()
         if not run.request.dry_run:
             await _sync(run.opened)

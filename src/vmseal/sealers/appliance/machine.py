@@ -51,7 +51,7 @@ BOARDS = {
         "pc,usb=off,vmport=off,hpet=off",
         "ttyS0",
         # Five-level page tables slow emulation down and serve nothing here.
-        {Accelerator.TCG: "max,la57=off,smap=off,smep=off", Accelerator.KVM: "host"},
+        {Accelerator.TCG: "max,la57=off", Accelerator.KVM: "host"},
     ),
     "aarch64": _Board("virt,gic-version=max", "ttyAMA0", {Accelerator.TCG: "max", Accelerator.KVM: "host"}),
 }
@@ -301,7 +301,15 @@ class Machine:
             if any(word in str(error) for word in LOCKED):
                 raise DiskInUse(f"{name} is in use by another process (a running VM?); shut that down first") from error
             raise DiskUnreadable(f"{name} cannot be opened: {error}") from error
-        await self._ask("device_add", driver="scsi-hd", bus="scsi0.0", lun=number, drive=node, **{"scsi-id": 0})
+        # By default QEMU stops a VM when the host's file system is full, and waits for somebody who makes room.
+        errors: dict[str, Json] = {"rerror": "report", "werror": "report", "scsi-id": 0}
+        await self._ask("device_add", driver="scsi-hd", bus="scsi0.0", lun=number, drive=node, **errors)
+
+    @property
+    def is_host_full(self) -> bool:
+        """Whether QEMU could not write because the host has no space left."""
+        data = self.qmp.events.get("BLOCK_IO_ERROR")
+        return isinstance(data, dict) and data.get("nospace") is True
 
     async def go_on(self) -> None:
         """Have a restored VM run."""

@@ -28,7 +28,7 @@ class Qmp:
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._waiting: dict[int, asyncio.Future[Json]] = {}
-        self._events: dict[str, asyncio.Event] = {}
+        self.events: dict[str, Json] = {}  # name -> data of the last one
         self._number = 0
         self._reading: asyncio.Task[None] | None = None
 
@@ -69,10 +69,6 @@ class Qmp:
         finally:
             self._waiting.pop(self._number, None)
 
-    async def wait_for(self, event: str) -> None:
-        """Wait until QEMU has said ``event``, such as ``STOP``, since the connection began."""
-        await self._events.setdefault(event, asyncio.Event()).wait()
-
     async def _send(self, line: bytes, descriptors: Sequence[int]) -> None:
         if descriptors:
             # Nothing is buffered now, since every command waits for its answer; the stream cannot send descriptors.
@@ -97,7 +93,7 @@ class Qmp:
         if not isinstance(message, dict):
             raise ValueError("not a message of QMP")  # noqa: TRY004  as for a line that is no JSON
         if "event" in message:
-            self._events.setdefault(str(message["event"]), asyncio.Event()).set()
+            self.events[str(message["event"])] = message.get("data")
             return
         answer = self._waiting.get(message.get("id", 0))
         if answer is None or answer.done():

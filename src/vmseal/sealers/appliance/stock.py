@@ -109,6 +109,7 @@ class Stock:
                 async with booted(boot, hardware) as machine:
                     ready = _since(begin)
                     await machine.save(descriptor)
+                await asyncio.to_thread(os.fsync, descriptor)
         except OSError as error:
             raise ApplianceFailed(f"the snapshot {self.cache.path(name)} cannot be written: {error}") from error
         size = self.cache.path(name).stat().st_size
@@ -176,6 +177,7 @@ def snapshot_name(boot: Boot, hardware: Hardware) -> str:
 def _write(descriptor: int, data: bytes) -> None:
     with os.fdopen(os.dup(descriptor), "wb") as file:
         file.write(data)
+    os.fsync(descriptor)
 
 
 def _since(begin: float) -> float:

@@ -35,11 +35,13 @@ def answer(end: socket.socket, *before: bytes, **result: object) -> dict[str, ob
 def test_an_answer_comes_back_past_events_and_greeting() -> None:
     async def body() -> None:
         async with connection() as (qmp, end):
-            answering = asyncio.create_task(asyncio.to_thread(answer, end, b'{"event": "STOP"}\n', **{"return": 5}))
+            answering = asyncio.create_task(
+                asyncio.to_thread(answer, end, b'{"event": "STOP", "data": {"a": 1}}\n', **{"return": 5})
+            )
             assert await qmp.execute("query", {"a": [1]}) == 5
             command = await answering
             assert (command["execute"], command["arguments"]) == ("query", {"a": [1]})
-            await asyncio.wait_for(qmp.wait_for("STOP"), 1)
+            assert qmp.events["STOP"] == {"a": 1}
 
     asyncio.run(body())
 
