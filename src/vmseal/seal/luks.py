@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from vmseal.seal import programs
 from vmseal.seal.devices import BlockDevice
 from vmseal.seal.errors import SealRefused
 
+JSON_AREA, MAX_HEADER = 4096, 4 << 20  # of LUKS2: where it begins, and the largest header
+MEMORY = Path("/proc/meminfo")
+SPARE = 32 << 20  # bytes that everything else may need
 WRONG_KEY = "No key available"  # cryptsetup's words for a key that opens no slot
 
 
@@ -53,6 +59,7 @@ def open_device(device: BlockDevice, keys: Sequence[Key]) -> str | None:
     fitting = [key for key in keys if key.fits(device)]
     if not fitting:
         return None
+    _refuse_if_memory_is_short(device)
     name, said = f"luks-{device.superblock.uuid or device.name}", ""
     for key in fitting:
         try:
@@ -65,6 +72,36 @@ def open_device(device: BlockDevice, keys: Sequence[Key]) -> str | None:
     if not said or WRONG_KEY in said:
         raise SealRefused("encrypted-guest", f"{device} is LUKS encrypted, and none of the keys given opens it")
     raise SealRefused("encrypted-guest", f"{device} is LUKS encrypted and cannot be opened: {said}")
+
+
+def memory_needed(path: Path) -> int:
+    """Return the bytes of memory that opening takes: Argon2 is made to need much. 0 for LUKS1 and what is damaged."""
+    try:
+        with path.open("rb", buffering=0) as file:
+            head = file.read(16)
+            (size,) = struct.unpack_from(">Q", head, 8)
+            if head[6:8] != b"\0\x02" or not JSON_AREA < size <= MAX_HEADER:
+                return 0
+            file.seek(JSON_AREA)
+            data = json.loads(file.read(size - JSON_AREA).split(b"\0")[0])
+        return max((int(slot["kdf"].get("memory", 0)) for slot in data["keyslots"].values()), default=0) * 1024
+    except (OSError, struct.error, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return 0
+
+
+def _refuse_if_memory_is_short(device: BlockDevice) -> None:
+    """Refuse before the kernel has to kill somebody for memory."""
+    needed = memory_needed(device.path)
+    lines = MEMORY.read_text("ascii").split("\n") if needed else []
+    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), needed)
+    if needed + SPARE > free and needed:
+        wanted = (needed >> 20) + 512
+        raise SealRefused(
+            "encrypted-guest",
+            f"{device} is LUKS encrypted, and opening it takes {needed >> 20} MiB of memory where the appliance has"
+            f" {free >> 20} MiB free: give it more with VMSEAL_HOST_MEMORY={wanted}, or let a key slot need less"
+            " (cryptsetup luksConvertKey --pbkdf-memory)",
+        )
 
 
 def close_device(name: str) -> None:
