@@ -42,6 +42,9 @@ class Tree:
         """Let the folder go, so that it can be unmounted."""
         self._resolver.close()
 
+    def warn(self, text: str) -> None:
+        """Take note of something that a person should know."""
+
     def glob(self, *patterns: str) -> list[str]:
         """Return the paths that match, sorted by bytes; a link is matched as itself."""
         return sorted({folder.path_of(name) for folder, name in self._matches(patterns)}, key=os.fsencode)
@@ -184,6 +187,7 @@ class Tree:
                 continue
             with _closing(base):
                 if self._is_disguised(base):
+                    self.warn(f"{path} leads through a link to a folder of the system; nothing was removed there")
                     continue
                 for place in here:
                     for folder in self._below(base, place.inner):
