@@ -314,3 +314,38 @@ def test_gaps_are_erased_and_tables_kept(tmp_path: Path, label: str) -> None:
 def _partitions(dump: str) -> list[tuple[str, str]]:
     found = re.findall(r"start= *(\d+), size= *(\d+), type=(\S+)", dump)
     return [(start, size) for start, size, kind in found if kind.strip(",") not in ("5", "f")]
+
+
+@pytest.mark.parametrize("features", ["inline_data", "^inline_data", "^metadata_csum,^dir_index", "^extent,^64bit"])
+def test_what_older_kernels_leave_behind_goes_from_ext4(tmp_path: Path, features: str) -> None:
+    """Kernels before 5.13 leave deleted names, and some leave whole inodes; debugfs deletes as they do."""
+    image, tree = soiled(tmp_path / "disk.raw", 16 * MIB), tmp_path / "tree"
+    fill(tree_with_folders(tree), dice_of(features), files=120)
+    # e2fsck has nothing to say about files that debugfs deletes only if it also frees their blocks: "rm" does.
+    run("mke2fs", "-q", "-F", "-t", "ext4", "-b", "1024", "-I", "256", "-O", features, "-d", tree, image)
+    doomed = [path for path in sorted(tree.rglob("*"), reverse=True) if NAME in str(path.relative_to(tree))]
+    commands = [
+        f'{"rmdir" if path.is_dir() and not path.is_symlink() else "rm"} "/{path.relative_to(tree)}"' for path in doomed
+    ]
+    subprocess.run(
+        ["debugfs", "-w", "-f", "-", image], input="\n".join(commands).encode(), check=True, capture_output=True
+    )
+    subprocess.run(["e2fsck", "-fp", image], check=False, capture_output=True)
+    names = run("debugfs", "-R", "ls -l /folder", image)
+    assert canaries(image, needles=(NAME.encode(),)), "the names are still there"
+
+    result = erase_unmounted(str(image), "ext4")
+
+    assert result.left == ()
+    assert dict(result.zeroed)["directory slack"]
+    assert canaries(image) == []
+    run("e2fsck", "-fn", image)
+    assert run("debugfs", "-R", "ls -l /folder", image) == names
+
+
+def tree_with_folders(tree: Path) -> Path:
+    """Make a tree with one folder of a few names, which fits into an inode."""
+    (tree / "folder").mkdir(parents=True)
+    for name in ("stays", f"{NAME}goes", "stays too", f"{NAME}too"):
+        (tree / "folder" / name).write_bytes(b"stays" if name.startswith("stays") else CANARY)
+    return tree

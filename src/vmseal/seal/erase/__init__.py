@@ -60,6 +60,8 @@ def erase_unmounted(device: str, fstype: str, *, members: Sequence[str] = ()) ->
         with ExitStack() as stack:
             opened = [stack.enter_context(BlockDevice(path)) for path in members or [device]]
             UNMOUNTED[fstype](opened)
-    except (NotUnderstood, EOFError, struct.error) as error:
+    except NotUnderstood as error:
         return not_erased(device, fstype, str(error))
+    except (EOFError, struct.error, ArithmeticError, LookupError, ValueError) as error:
+        return not_erased(device, fstype, f"it is damaged in a way that was not foreseen: {error!r}")
     return erased(opened, fstype)
