@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmseal.seal.folders import Folder, Identity, freeze, thaw
-from vmseal.seal.pattern import escape
+from vmseal.seal.pattern import escape, expand
 from vmseal.seal.record import Record, printable
 from vmseal.seal.report import PATHS, Action, Kept
 from vmseal.seal.tree import Tree
@@ -54,6 +54,7 @@ class Root(Tree):
 
     def remove(self, patterns: Iterable[str], *, keep: Iterable[str] = (), files_only: bool = False) -> None:
         """Remove whatever matches, trees too; a link itself is removed, never followed."""
+        patterns = tuple(patterns)
         kept = self._kept(keep)
         for folder, name in self._matches(patterns, kept):
             status = folder.lstat(name)
@@ -61,7 +62,9 @@ class Root(Tree):
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 self._unlink(folder, name, _size(status))
-            elif not files_only and self._empty_tree(folder, name, kept):
+            elif files_only:
+                self._expect_file(folder.path_of(name), patterns)
+            elif self._empty_tree(folder, name, kept):
                 self._rmdir(folder, name)
 
     def read_whole(self, path: str) -> bytes | None:
@@ -71,6 +74,11 @@ class Root(Tree):
             self.warn(f"{path} is larger than {WHOLE >> 20} MiB; it was not edited")
             return None
         return content
+
+    def _expect_file(self, path: str, patterns: Iterable[str]) -> None:
+        """Say it if a folder is where a file is named; among all that is in a folder there may be others."""
+        if any(path in expand(pattern) for pattern in patterns):
+            self.warn(f"{path} is a folder where a file was expected; it was left alone")
 
     def remove_path(self, path: str) -> None:
         """Remove what has exactly this path, a tree too."""

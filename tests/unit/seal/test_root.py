@@ -175,7 +175,10 @@ def test_a_folder_where_a_file_is_expected_stays_or_goes_as_asked(guest: Path, r
     root.empty(["/etc/machine-id"])
     root.remove(["/etc/machine-id"], files_only=True)
     assert not root.write("/etc/machine-id", b"x")
-    assert root.record.warnings == ["/etc/machine-id is no regular file; it was left alone"]
+    assert root.record.warnings == [
+        "/etc/machine-id is a folder where a file was expected; it was left alone",
+        "/etc/machine-id is no regular file; it was left alone",
+    ]
     root.remove(["/etc/ssh_host_*"])
     assert (guest / "etc/machine-id").is_dir()
     assert not (guest / "etc/ssh_host_key").exists()
