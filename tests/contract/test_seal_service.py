@@ -256,6 +256,19 @@ def test_two_systems_are_refused(guests: Guests) -> None:
     assert "Test Linux" in text
 
 
+def test_copies_of_a_disk_are_refused(guests: Guests) -> None:
+    data = guests.image("data.img", 16, "mke2fs", "-q", "-t", "ext4", "-L", "srv")
+    copy = guests.folder / "copy.img"
+    shutil.copyfile(data, copy)
+    root = guests.root(guests.tree(f"UUID={UUID} / ext4\nLABEL=srv /srv ext4\n"))
+    assert refused(guests, root, data, copy)[0] == "unresolved-mount"
+    pool = guests.image("pool.img", 128, "mkfs.btrfs", "-q")
+    shutil.copyfile(pool, copy)
+    reason, text = refused(guests, root, pool, copy)
+    assert reason == "several-operating-systems"
+    assert "copies of each other" in text
+
+
 def test_disks_without_a_system_are_refused(guests: Guests) -> None:
     assert refused(guests, guests.image("i", 16, "mke2fs", "-q", "-t", "ext4"))[0] == "no-operating-system"
     assert refused(guests, guests.image("empty", 8))[0] == "no-operating-system"

@@ -100,6 +100,7 @@ class Assembly:
                 added = (not device.superblock.type and devices.add_partitions(device.path)) or added
         if added:
             self.devices = devices.scan(self.disks, self.devices)
+        _refuse_copies(self.devices)
 
     def _start_arrays(self) -> bool:
         started = False
@@ -160,6 +161,23 @@ class Assembly:
         for group in self._find_groups():
             if group.uuid not in self._opened:
                 raise SealRefused("disks-incomplete", _lacks(group))
+
+
+def _refuse_copies(found: Sequence[BlockDevice]) -> None:
+    """Refuse disks that are copies of each other: one of them would be sealed, and which one is chance."""
+    seen: dict[tuple[str, str], BlockDevice] = {}
+    for device in found:
+        block = device.superblock
+        if block.type not in {"LVM2_member", "btrfs", "linux_raid_member"}:
+            continue
+        part = block.part or (str(block.md.role) if block.md and block.md.role is not None else device.name)
+        other = seen.setdefault((block.uuid, part), device)
+        if other is not device:
+            raise SealRefused(
+                "several-operating-systems",
+                f"{other} and {device} are copies of each other ({block.type} {block.uuid}): give the disks of one"
+                " machine only",
+            )
 
 
 def _lacks(group: VolumeGroup) -> str:

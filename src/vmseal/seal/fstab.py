@@ -130,6 +130,10 @@ def resolve(entry: Entry, devices: Sequence[BlockDevice], names: Names | None = 
     """Return the device that the entry means; None if none of the devices is it.
 
     A guest's own names of disks (/dev/vda, /dev/xvdb1, /dev/nvme0n1p1) go by the order of the disks.
+
+    Raises:
+        SealRefused: it may mean several ("unresolved-mount").
+
     """
     return _resolve(entry.source, devices, names or Names(), depth=0)
 
@@ -155,7 +159,15 @@ def _by_tag(tag: str, value: str, devices: Sequence[BlockDevice]) -> BlockDevice
     # UUIDs of FAT are in upper case and others in lower case; users write either.
     fold = str.lower if tag.endswith("UUID") else str
     found = [device for device in devices if value and fold(_tag(device, tag)) == fold(value)]
-    # A mirror's members and an opened LUKS carry no file system's tags themselves, so the first one is the one.
+    kinds = {(device.superblock.type, device.superblock.uuid) for device in found}
+    is_one_btrfs = len(kinds) == 1 and found[0].superblock.type == "btrfs"  # all its devices have its UUID
+    if len(found) > 1 and not is_one_btrfs and "swap" not in {kind for kind, _ in kinds}:
+        places = " and ".join(map(str, found))
+        raise SealRefused(
+            "unresolved-mount",
+            f"the guest's /etc/fstab says {tag}={value}, and that is both {places}: which one the guest would mount is"
+            " not known. Give the disks of one machine only, and no copies",
+        )
     return found[0] if found else None
 
 

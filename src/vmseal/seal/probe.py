@@ -57,6 +57,7 @@ class Superblock:
     label: str = ""
     damaged: bool = False  # the kernel has found errors in it (known for ext only)
     devices: int = 1  # that the file system spreads over (btrfs)
+    part: str = ""  # which of them this is (btrfs), or that there is but one (LVM)
     md: MdMember | None = None
 
     @property
@@ -163,7 +164,7 @@ def _lvm(reader: Reader) -> Superblock | None:
         data = reader.at(sector * 512, 512)
         if data[:8] == b"LABELONE" and data[24:32] == b"LVM2 001":
             start = _u32(data, 20)
-            return Superblock(type="LVM2_member", uuid=lvm_uuid(data[start : start + 32]))
+            return Superblock(type="LVM2_member", uuid=lvm_uuid(data[start : start + 32]), part="1")
     return None
 
 
@@ -186,8 +187,8 @@ def _btrfs(reader: Reader) -> Superblock | None:
     data = reader.at(0x10000, 4096)
     if data[64:72] != b"_BHRfS_M":
         return None
-    devices = _u64(data, 136)
-    return Superblock(type="btrfs", uuid=_uuid(data[32:48]), label=_text(data[299:555]), devices=devices)
+    devices, part = _u64(data, 136), str(_u64(data, 201))
+    return Superblock(type="btrfs", uuid=_uuid(data[32:48]), label=_text(data[299:555]), devices=devices, part=part)
 
 
 def _xfs(reader: Reader) -> Superblock | None:

@@ -53,7 +53,7 @@ def test_xfs(tmp_path: Path) -> None:
 
 def test_btrfs(tmp_path: Path) -> None:
     path = make(image(tmp_path / "i", 128 * MIB), "mkfs.btrfs", "-q", "-U", UUID, "-L", "pool")
-    assert probe(path) == Superblock(type="btrfs", uuid=UUID, label="pool")
+    assert probe(path) == Superblock(type="btrfs", uuid=UUID, label="pool", part="1")
 
 
 @pytest.mark.parametrize(("bits", "size"), [("12", 4), ("16", 16), ("32", 64)])

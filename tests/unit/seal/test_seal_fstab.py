@@ -99,6 +99,17 @@ def test_a_source_means_a_device_or_none(source: str, name: str | None) -> None:
     assert (found.name if found else None) == name
 
 
+def test_a_source_that_several_devices_have_is_refused() -> None:
+    copies = [*DEVICES, device("sdd", "ext4", "0A-0B", disk=3)]
+    with pytest.raises(SealRefused, match=r"both /dev/sda1 \(disk 1\) and /dev/sdd \(disk 3\)"):
+        resolve(Entry("UUID=0a-0b", "/"), copies)
+
+
+def test_the_devices_of_one_btrfs_are_one() -> None:
+    pair = [device("sda", "btrfs", "b-b", disk=1), device("sdb", "btrfs", "b-b", disk=2)]
+    assert resolve(Entry("UUID=b-b", "/"), pair) == pair[0]
+
+
 def test_a_circle_of_crypttab_names_means_nothing() -> None:
     assert resolve(Entry("/dev/mapper/a", "/"), DEVICES, Names({"a": "/dev/mapper/b", "b": "/dev/mapper/a"})) is None
 
