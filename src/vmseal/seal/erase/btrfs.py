@@ -26,7 +26,9 @@ EXTENT_ITEM, METADATA_ITEM = 168, 169
 FREE_SPACE_INFO, FREE_SPACE_EXTENT, FREE_SPACE_BITMAP = 198, 199, 200
 PREALLOCATED = 2
 FIRST_SUBVOLUME, LAST_SUBVOLUME, TOP_SUBVOLUME = 256, 2**64 - 257, 5
-RESERVED = 1024 * 1024  # bytes at the start of each device that belong to no chunk
+RESERVED = (
+    1024 * 1024
+)  # bytes at the start of each device: not for chunks, but GRUB keeps its core and environment there
 
 
 def erase_btrfs(devices: Sequence[BlockDevice]) -> None:
@@ -43,8 +45,6 @@ def erase_btrfs(devices: Sequence[BlockDevice]) -> None:
         size = file_system.sizes[number]
         chunks = file_system.on_device(number)
         _zero(device, Part.FREE, without(Range(RESERVED, size - RESERVED), chunks))
-        first = SUPERBLOCKS[0] + SUPERBLOCK
-        device.zero_if_not(Part.SLACK, first, RESERVED - first)
         erase_behind(device, size)
 
 
