@@ -18,6 +18,8 @@ from pathlib import Path
 
 import structlog
 
+from vmseal.sealers.sealer import ApplianceFailed
+
 KEPT = 3  # files of a kind: another accelerator's, another memory's
 LOCK_POLL = 0.05  # seconds
 DESCRIPTION = ".json"
@@ -38,9 +40,20 @@ class Cache:
 
     @asynccontextmanager
     async def locked(self) -> AsyncIterator[None]:
-        """Wait until nobody else builds."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        """Wait until nobody else builds.
+
+        Raises:
+            ApplianceFailed: the folder cannot be used.
+
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ApplianceFailed(
+                f"the folder for the appliance, {self.folder}, cannot be used: {error.strerror};"
+                " choose another one with VMSEAL_HOST_CACHE"
+            ) from error
         try:
             while not _try_lock(descriptor):  # noqa: ASYNC110  nobody tells when a lock is free
                 await asyncio.sleep(LOCK_POLL)
