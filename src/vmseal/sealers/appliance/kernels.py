@@ -159,15 +159,24 @@ async def unpack(modules: Modules, folder: Path) -> None:
 def read_module(file: Path, unpacked: Path) -> bytes:
     """Return the module as every kernel takes it: not compressed. ``unpacked`` is the folder of :func:`unpack`."""
     if file.suffix == ".zst":
-        return without_signature((unpacked / file.stem).read_bytes())
+        return slim((unpacked / file.stem).read_bytes())
     data = file.read_bytes()
-    return without_signature({".gz": gzip.decompress, ".xz": lzma.decompress}.get(file.suffix, bytes)(data))
+    return slim({".gz": gzip.decompress, ".xz": lzma.decompress}.get(file.suffix, bytes)(data))
+
+
+def slim(module: bytes) -> bytes:
+    """Return the module without what takes an emulated CPU seconds and serves nothing in the appliance.
+
+    That is its signature, and the types for BPF programs: the first module that has some makes the kernel go through
+    all of its own. Under another name the kernel does not find them.
+    """
+    return without_signature(module).replace(b"\0.BTF\0", b"\0.xxx\0")
 
 
 def without_signature(module: bytes) -> bytes:
     """Return the module without the signature at its end (linux/module_signature.h).
 
-    Checking RSA takes an emulated CPU long, and says nothing here: whoever could change the archive could do anything.
+    It says nothing here: whoever could change the archive could do anything.
     """
     if not module.endswith(SIGNATURE_MARK):
         return module

@@ -30,7 +30,7 @@ PORT = "org.vmseal.request"  # init.py knows it too
 # Quiet, dead at the first fault, and without what takes an emulated CPU long and serves nothing in a VM of one job.
 KERNEL_OPTIONS = (
     "quiet loglevel=3 panic=-1 oops=panic init_on_alloc=0 mitigations=off random.trust_cpu=on cryptomgr.notests=1"
-    " tsc=reliable nowatchdog audit=0 apparmor=0 rcupdate.rcu_expedited=1"
+    " tsc=reliable nowatchdog ipv6.disable=1 audit=0 apparmor=0 rcupdate.rcu_expedited=1"
 )
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 BANDWIDTH = 2**40  # bytes a second; QEMU's default for a migration is 128 MiB
@@ -328,7 +328,7 @@ class Machine:
             done, _ = await asyncio.wait({self._task}, timeout=QUIT_DEADLINE)
         finally:
             asking.cancel()
-            await asyncio.wait({asking})
+            await _ended(asking)  # the VM may have switched itself off before
         if not done:
             raise ApplianceFailed(f"QEMU did not end within {QUIT_DEADLINE:g} s")
         if ended := self._task.result().returncode:
@@ -392,7 +392,7 @@ def _node(layer: OpenLayer, *, writable: bool) -> dict[str, Any]:
     return {**node, "detect-zeroes": "unmap"} if writable else node
 
 
-async def _ended(task: asyncio.Task[process.Finished]) -> None:
+async def _ended(task: asyncio.Task[Any]) -> None:
     await asyncio.wait({task})
     if not task.cancelled():
         task.exception()  # whoever asked has seen it

@@ -98,7 +98,8 @@ def test_a_compressed_module_goes_along_unpacked(tmp_path: Path) -> None:
     assert kernels.read_module(tmp_path / "xfs.ko.gz", tmp_path) == b"module"
 
 
-def test_a_module_goes_along_without_its_signature() -> None:
+def test_a_module_goes_along_without_signature_and_types() -> None:
     signed = b"module" + b"s" * 300 + bytes([0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 44]) + b"~Module signature appended~\n"
     assert kernels.without_signature(signed) == b"module"
     assert kernels.without_signature(b"module") == b"module"
+    assert kernels.slim(b"x\0.BTF\0.BTF_ids\0") == b"x\0.xxx\0.BTF_ids\0"
