@@ -175,7 +175,7 @@ class Appliance(Sealer):
                     return hardware.accelerator, await self._talk(run, machine, checking, asked=asked, stack=stack)
             except NotBegun as error:
                 if is_last:
-                    raise
+                    raise ApplianceFailed(str(error)) from error
                 logger.warning("the appliance's snapshot does not work", name=run.request.name, error=str(error))
                 self.stock.discard_snapshot(boot, hardware)
                 if hardware.accelerator is Accelerator.KVM:
