@@ -25,7 +25,15 @@ from tests.contract.erase_rig import (
     tidy,
 )
 
-from vmseal.seal.erase import Range, erase_gaps, erase_swap_file, erase_unmounted, is_hibernated, rewrite_swap
+from vmseal.seal.erase import (
+    Range,
+    erase_gaps,
+    erase_physical_volume,
+    erase_swap_file,
+    erase_unmounted,
+    is_hibernated,
+    rewrite_swap,
+)
 
 MIB = 2**20
 EXT4 = {
@@ -349,3 +357,37 @@ def tree_with_folders(tree: Path) -> Path:
     for name in ("stays", f"{NAME}goes", "stays too", f"{NAME}too"):
         (tree / "folder" / name).write_bytes(b"stays" if name.startswith("stays") else CANARY)
     return tree
+
+
+def test_free_extents_and_old_metadata_of_lvm_are_erased(tmp_path: Path) -> None:
+    """Made without the kernel's device mapper: not every kernel has it."""
+    image, tag = soiled(tmp_path / "disk.raw", 64 * MIB), NAME.replace("~", "-")
+    with loop(image) as device:
+
+        def lvm(command: str, *argv: str) -> str:
+            only = f'devices {{ filter = ["a|{device}|", "r|.*|"] use_devicesfile = 0 }}'
+            return run(command, "--config", f"{only} backup {{ backup = 0 archive = 0 }}", "--driverloaded", "n", *argv)
+
+        lvm("pvcreate", "-qq", "-ff", "-y", "-Zy", device)
+        lvm("vgcreate", "-qq", "group", device)
+        for volume in ("stays", "goes", "last"):
+            lvm("lvcreate", "-qq", "-an", "-Zn", "-Wn", "-y", "-L", "8M", "-n", volume, "group")
+        lvm("vgchange", "-qq", "--addtag", tag, "group")
+        lvm("vgchange", "-qq", "--deltag", tag, "group")
+        lvm("lvremove", "-qq", "-y", "group/goes")
+        before = lvm("vgs", "-o", "+vg_uuid,vg_free_count") + lvm("lvs", "-o", "+seg_pe_ranges")
+        assert tag.encode() in image.read_bytes()
+
+        result = erase_physical_volume(device)
+
+        assert result.left == ()
+        assert lvm("vgs", "-o", "+vg_uuid,vg_free_count") + lvm("lvs", "-o", "+seg_pe_ranges") == before
+        lvm("vgck", "group")
+    data = image.read_bytes()
+    assert tag.encode() not in data
+    extents = 4 * MIB
+    start = MIB
+    volumes = data[start : start + 2 * extents], data[start + 4 * extents : start + 6 * extents]
+    assert all(volume.count(CANARY) > 1000 for volume in volumes), "what is in use stays"
+    rest = data[start + 2 * extents : start + 4 * extents] + data[start + 6 * extents : start + 15 * extents]
+    assert not any(rest)
