@@ -28,7 +28,7 @@ from tests.contract.erase_rig import (
 from vmseal.seal.erase import (
     Range,
     erase_gaps,
-    erase_physical_volume,
+    erase_lvm_metadata,
     erase_swap_file,
     erase_unmounted,
     is_hibernated,
@@ -359,7 +359,7 @@ def tree_with_folders(tree: Path) -> Path:
     return tree
 
 
-def test_free_extents_and_old_metadata_of_lvm_are_erased(tmp_path: Path) -> None:
+def test_old_metadata_of_lvm_is_erased(tmp_path: Path) -> None:
     """Made without the kernel's device mapper: not every kernel has it."""
     image, tag = soiled(tmp_path / "disk.raw", 64 * MIB), NAME.replace("~", "-")
     with loop(image) as device:
@@ -378,16 +378,11 @@ def test_free_extents_and_old_metadata_of_lvm_are_erased(tmp_path: Path) -> None
         before = lvm("vgs", "-o", "+vg_uuid,vg_free_count") + lvm("lvs", "-o", "+seg_pe_ranges")
         assert tag.encode() in image.read_bytes()
 
-        result = erase_physical_volume(device)
+        result = erase_lvm_metadata(device)
 
         assert result.left == ()
         assert lvm("vgs", "-o", "+vg_uuid,vg_free_count") + lvm("lvs", "-o", "+seg_pe_ranges") == before
         lvm("vgck", "group")
     data = image.read_bytes()
     assert tag.encode() not in data
-    extents = 4 * MIB
-    start = MIB
-    volumes = data[start : start + 2 * extents], data[start + 4 * extents : start + 6 * extents]
-    assert all(volume.count(CANARY) > 1000 for volume in volumes), "what is in use stays"
-    rest = data[start + 2 * extents : start + 4 * extents] + data[start + 6 * extents : start + 15 * extents]
-    assert not any(rest)
+    assert data[MIB:].count(CANARY) > 1000, "what belongs to volumes stays"

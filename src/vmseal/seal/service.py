@@ -157,6 +157,8 @@ class _Seal:
                 wiping.group(group)
             if wanted and not dry_run:
                 lvm_uuids.change(group, random)
+            if wiping:
+                wiping.metadata(group)  # the old UUIDs, too
             done.append(group.name)
 
         assembly.close(change)

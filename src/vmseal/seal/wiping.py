@@ -74,6 +74,11 @@ class Wiping:
                     opened.zero(Part.GAPS, gap.start, gap.length)
             self._done.append(Erased(str(volume.device.path), "LVM", tuple(opened.zeroed.items())))
 
+    def metadata(self, group: VolumeGroup) -> None:
+        """Erase what an inactive volume group's metadata was before."""
+        for volume in group.members:
+            self._done.append(erase.erase_lvm_metadata(str(volume.device.path)))
+
     def gaps(self, assembly: Assembly) -> None:
         """Erase between and behind the partitions of each disk that has some, once everything is closed."""
         for disk in assembly.devices:

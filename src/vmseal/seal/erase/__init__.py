@@ -15,7 +15,7 @@ from vmseal.seal.erase.device import BlockDevice, NotUnderstood
 from vmseal.seal.erase.ext4 import erase_ext4
 from vmseal.seal.erase.fill import fill_free_space
 from vmseal.seal.erase.gaps import erase_gaps
-from vmseal.seal.erase.lvm import erase_physical_volume
+from vmseal.seal.erase.lvm import erase_lvm_metadata
 from vmseal.seal.erase.ranges import Range
 from vmseal.seal.erase.result import Erased, erased, not_erased
 from vmseal.seal.erase.swap import erase_swap_file, is_hibernated, rewrite_swap
@@ -26,8 +26,8 @@ __all__ = [
     "Erased",
     "Range",
     "erase_gaps",
+    "erase_lvm_metadata",
     "erase_mounted",
-    "erase_physical_volume",
     "erase_swap_file",
     "erase_unmounted",
     "is_hibernated",
