@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import os
 import struct
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from vmseal.seal.partitions import Partition
 from vmseal.seal.probe import Reader, Superblock, probe
 
 SYSFS = Path("/sys/class/block")
+PATIENCE = 5.0  # seconds
 DEV = Path("/dev")
 BLKRRPART, BLKPG, BLKPG_ADD_PARTITION = 0x125F, 0x1269, 1  # linux/fs.h, linux/blkpg.h
 
@@ -68,6 +70,7 @@ def scan(disks: Sequence[Path], known: Iterable[BlockDevice] = (), *, sysfs: Pat
         name = path.resolve().name
         if not (sysfs / name / "size").exists():
             raise SealRefused("disk-unreadable", f"disk {number}, {path}, is not a block device of the appliance")
+        _await_partitions(path)
         for device in _disk_and_partitions(sysfs, name, number, blocks):
             found[device.name] = device
     queue = list(found)
@@ -79,8 +82,25 @@ def scan(disks: Sequence[Path], known: Iterable[BlockDevice] = (), *, sysfs: Pat
     return list(found.values())
 
 
+def _await_partitions(path: Path) -> None:
+    """Wait until the kernel has read the partition table of a disk that was just plugged in.
+
+    The disk is in sysfs before that; opening it fails at first (ENXIO), and then waits for the table.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise SealRefused("disk-unreadable", f"{path} cannot be opened: {error.strerror}") from error
+            time.sleep(0.005)
+        else:
+            return
+
+
 def add_partitions(disk: Path) -> bool:
-    """Make the kernel see the partitions of a disk, where its own scan has missed them; return whether it had to.
+    """Make the kernel see the partitions of a disk, where its own scan has missed them; return whether there are any.
 
     The kernel reads the table when a disk is added; it reads neither a GPT whose first copy is damaged nor the table of
     an array that was started later.
@@ -91,7 +111,7 @@ def add_partitions(disk: Path) -> bool:
         table = partitions.read_table(Reader(file.fileno(), size), _sector(SYSFS, disk.name))
         missing = [part for part in table if part.number not in known]
         if not missing or probe(disk).type:  # a whole-disk file system with what looks like a table
-            return False
+            return bool(known)
         if not known:
             with suppress(OSError):  # EINVAL: it takes no partitions; EBUSY: in use. What is missing shows below
                 fcntl.ioctl(file, BLKRRPART)
