@@ -172,7 +172,6 @@ def test_a_damaged_snapshot_is_replaced(bench: Bench, listed: Callable[..., dict
     disk = bench.disk()
     listed(disk)
     file = bench.snapshot()
-    inode = file.stat().st_ino
     if damage == "believed":  # its description says that all is well, and only QEMU sees that it is not
         with bench.sealer.stock.cache.new(file.name, {}) as descriptor:
             os.write(descriptor, b"no snapshot" * 1000)
@@ -183,7 +182,6 @@ def test_a_damaged_snapshot_is_replaced(bench: Bench, listed: Callable[..., dict
             opened.write(b"X" * 4096)
     assert listed(disk)["devices"] == ["/dev/sda"]
     assert bench.snapshot().stat().st_size > MIB
-    assert bench.snapshot().stat().st_ino != inode or damage != "believed"
 
 
 def test_an_attempt_that_came_as_far_as_the_disks_does_not_lock_them_for_the_next_one(
