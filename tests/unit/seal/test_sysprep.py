@@ -123,7 +123,7 @@ def test_contents_on_debian(guest: Path) -> None:
     assert (guest / "etc/machine-id").stat().st_mode & 0o777 == 0o444
     assert after["/var/spool/atjobs/.SEQ"] == b"00000\n"
     assert after["/etc/hostname"] == b"localhost\n"
-    hosts = b"127.0.0.1 localhost\n127.0.1.1\told.example.com localhost  # old\n10.0.0.1 older old.\n"
+    hosts = b"127.0.0.1 localhost\n127.0.1.1\told.example.com localhost  # localhost\n10.0.0.1 older old.\n"
     assert after["/etc/hosts"] == hosts
     assert after[IFCFG] == IFCFG_TEXT.encode()
 

@@ -56,4 +56,7 @@ def _rename_in_hosts(root: Root, old: str, new: str) -> None:
 
 def _renamed(line: str, renamed: dict[str, str]) -> str:
     names, mark, comment = line.partition("#")
+    word = comment.strip()
+    if names.strip() and word in renamed:  # virt-sysprep takes a comment that is just the name for one
+        comment = comment.replace(word, renamed[word])
     return NOT_ADDRESS.sub(lambda match: renamed.get(match[0], match[0]), names) + mark + comment
