@@ -113,11 +113,12 @@ def image(tmp_path: Path) -> Iterator[Path]:
 CASES = [
     (("mke2fs", "-q", "-F", "-t", "ext4", "-O", "inline_data", "-I", "256"), VolumeFormat.RAW),
     (("mke2fs", "-q", "-F", "-t", "ext4"), VolumeFormat.COW),
+    (("mkfs.xfs", "-q", "-f"), VolumeFormat.COW),
 ]
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(("make", "form"), CASES, ids=["ext4-inline-raw", "ext4-qcow2"])
+@pytest.mark.parametrize(("make", "form"), CASES, ids=["ext4-inline-raw", "ext4-qcow2", "xfs-qcow2"])
 def test_nothing_that_was_removed_is_left_in_the_image(
     image: Path, cache: Path, make: tuple[str, ...], form: VolumeFormat
 ) -> None:
