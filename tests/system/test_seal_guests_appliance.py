@@ -1,0 +1,12 @@
+"""Real guests sealed with our appliance."""
+
+from __future__ import annotations
+
+import pytest
+from tests.system.sealed_guests import SealedGuestTests
+
+pytestmark = [pytest.mark.guests, pytest.mark.timeout(3600)]
+
+
+class TestAppliance(SealedGuestTests):
+    sealer = "appliance"
