@@ -272,10 +272,13 @@ def program(state: Path, *arguments: str) -> list[str]:
 
 def show_report(report: Mapping[str, object]) -> None:
     """Print what was sealed."""
-    operations = [text(operation, "name") for operation in members(report, "operations")]
+    operations = members(report, "operations")
+    changing = [each for each in operations if text(each, "removed") != "0" or text(each, "changed") != "0"]
+    names = [text(each, "name") for each in changing or operations]  # virt-sysprep does not say which changed anything
     by = f"{report['sealer']} {report['version']} ({report['accelerator']})"
     console.print(f"  sealed by {by} in {float(text(report, 'seconds')):.0f} s: {text(report, 'guest', 'product')}")
-    console.print(f"  operations: {', '.join(dict.fromkeys(operations))}")  # some show up once per thing they did
+    # Some show up once per thing they did.
+    console.print(f"  {len(operations)} operations: {', '.join(dict.fromkeys(names))}")
     warnings = report["warnings"]
     for warning in warnings if isinstance(warnings, list) else []:
         console.print(f"  [yellow]warning[/] {warning}")

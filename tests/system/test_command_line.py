@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from guests.build import as_disks, build_guest
 from guests.recipes import RECIPES
-from tests.system.test_seal_guests import overlay
+from tests.system.sealed_guests import overlay
 
 pytestmark = [pytest.mark.guests, pytest.mark.timeout(1800)]
 

@@ -56,7 +56,7 @@ def test_the_demo_shows_clones_that_are_somebody_else_and_leaves_nothing(tmp_pat
         assert all(cells)
     assert cells_of(output, "ssh.service") == ["active"] * 3 + ["runs"]
     assert "POST /ovirt-engine/api/templates?seal=true" in output
-    assert "sealed by virt-sysprep" in output
+    assert "sealed by appliance" in output
     assert list(processes_of(state)) == []
 
 

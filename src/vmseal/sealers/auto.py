@@ -30,7 +30,7 @@ class SealerName(StrEnum):
     VIRT_SYSPREP = "virt-sysprep"
 
 
-DEFAULT_SEALER = SealerName.VIRT_SYSPREP  # where nobody says it: hosts, and `vmseal seal`
+DEFAULT_SEALER = SealerName.AUTO  # where nobody says it: hosts, and `vmseal seal`
 
 # Errors after which another sealer may do better. All others say something about the disks, and it would say the same.
 UNABLE = (ApplianceUnable, ApplianceFailed, ProgramMissing)
