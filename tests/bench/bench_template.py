@@ -16,13 +16,12 @@ from pathlib import Path
 import pytest
 from guests.build import build_guest
 from guests.recipes import DEBIAN12_EXT4
+from tests.bench.measured import RESULTS, overlay, stock_environment
 from tests.crash.stack import Stack
 
-from vmseal.sealers.accelerator import Accelerator, Accelerators
-
 ROUNDS = 3
-RESULTS = Path(__file__).parents[2] / "bench" / "results"
 REAL = {
+    "VMSEAL_HOST_SEALER": "auto",
     "VMSEAL_HOST_VIRT_SYSPREP": str(shutil.which("virt-sysprep")),
     "VMSEAL_HOST_GUESTFISH": str(shutil.which("guestfish")),
 }
@@ -57,21 +56,6 @@ def run(stack: Stack, *arguments: str) -> None:
     subprocess.run(stack.command(*arguments), env=stack.environment, check=True, capture_output=True)
 
 
-def overlay(source: Path, path: Path) -> Path:
-    """Make a qcow2 overlay, so that every round starts with the same guest."""
-    path.unlink(missing_ok=True)
-    command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", str(source.resolve()), str(path)]
-    subprocess.run(command, check=True)
-    return path
-
-
-def stock_environment(folder: Path) -> dict[str, str]:
-    """Return what virt-sysprep needs here to work at all."""
-    accelerator = asyncio.run(Accelerators(folder).best())
-    forced = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"} if accelerator is Accelerator.TCG else {}
-    return {**os.environ, "LIBGUESTFS_BACKEND": "direct", **forced}
-
-
 @pytest.mark.timeout(3600)
 def test_template(stack: Stack, source: Path, tmp_path: Path) -> None:
     """Print the medians and ratios, and write them to bench/results."""
@@ -89,7 +73,7 @@ def test_template(stack: Stack, source: Path, tmp_path: Path) -> None:
         overlay(source, disk)
         measure("virt-sysprep (stock)", lambda: subprocess.run(stock, env=environment, check=True, capture_output=True))
         overlay(source, disk)
-        measure("vmseal seal", lambda: run(stack, "seal", "-a", str(disk)))
+        measure("vmseal seal", lambda: run(stack, "seal", "--sealer", "appliance", "-a", str(disk)))
         name = f"round-{number}"
         measure("vmseal template create", lambda name=name: run(stack, "template", "create", name, "--vm", "source"))  # type: ignore[misc]
         measure(

@@ -1,0 +1,100 @@
+"""Sealing with our appliance beside the real virt-sysprep: the same guests, in one run, taking turns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+
+import pytest
+from guests.build import build_guest
+from guests.recipes import RECIPES
+from tests.bench.measured import Measured, keep, measure, overlay, stock_environment
+
+pytestmark = pytest.mark.timeout(3600)
+
+ROUNDS = 3
+GUESTS = ("debian12-ext4", "debian12-xfs", "debian12-lvm", "debian12-two-disks")
+MANY, AT_ONCE = 20, 2
+MACHINE = {"machine": platform.machine(), "cpus": os.cpu_count()}
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
+def overlays(guest: str, folder: Path) -> list[Path]:
+    """Make overlays of a guest's disks, so that every round starts with the same guest."""
+    disks = asyncio.run(build_guest(RECIPES[guest]))
+    folder.mkdir(exist_ok=True)
+    return [overlay(disk, folder / disk.name) for disk in disks]
+
+
+def vmseal(state: Path, disks: Sequence[Path], *options: str) -> list[str]:
+    added = [word for disk in disks for word in ("--format", "qcow2", "-a", str(disk))]
+    return [sys.executable, "-m", "vmseal.cli.main", "--state", str(state), "seal", "-q", *options, *added]
+
+
+def stock(disks: Sequence[Path]) -> list[str]:
+    """Return the command that VDSM runs; virt-sysprep attaches disks in reverse."""
+    added = [word for disk in reversed(disks) for word in ("--format", "qcow2", "-a", str(disk))]
+    return ["virt-sysprep", "--hostname", "localhost", "--selinux-relabel", *added]
+
+
+def show(name: str, runs: Sequence[Measured], against: float | None = None) -> None:
+    wall = median(run.wall for run in runs)
+    ratio = f"{against / wall:8.1f} x" if against else ""
+    cpu, rss = median(run.cpu for run in runs), max(run.rss for run in runs)
+    print(f"{name:<44}{wall:>8.2f} s{cpu:>8.2f} s{rss:>7.0f} MiB{ratio}")  # noqa: T201  the result
+
+
+def test_first_use_and_warm(state: Path, tmp_path: Path) -> None:
+    """The first seal makes the appliance; the next ones restore it."""
+    runs = [measure(vmseal(state, overlays(GUESTS[0], tmp_path / str(i)), "--sealer", "appliance")) for i in range(4)]
+    print(f"\n{'':<44}{'clock':>10}{'processor':>10}{'memory':>11}")  # noqa: T201  the result
+    show("appliance, first use", runs[:1])
+    show("appliance, warm", runs[1:])
+    keep("first-use", {**MACHINE, "first": asdict(runs[0]), "warm": [asdict(run) for run in runs[1:]]})
+
+
+@pytest.mark.parametrize("guest", GUESTS)
+def test_beside_virt_sysprep(state: Path, tmp_path: Path, guest: str) -> None:
+    environment = stock_environment(tmp_path)
+    commands: dict[str, Callable[[Sequence[Path]], tuple[list[str], dict[str, str] | None]]] = {
+        "virt-sysprep": lambda disks: (stock(disks), environment),
+        "appliance, default, erasing": lambda disks: (vmseal(state, disks, "--sealer", "appliance"), None),
+        "appliance, sysprep, no erasing": lambda disks: (
+            vmseal(state, disks, "--sealer", "appliance", "--profile", "sysprep", "--no-erase"),
+            None,
+        ),
+    }
+    runs: dict[str, list[Measured]] = {name: [] for name in commands}
+    for number in range(ROUNDS):
+        for name, command in commands.items():
+            disks = overlays(guest, tmp_path / f"{number}-{len(runs[name])}-{name[:3]}-{len(name)}")
+            runs[name].append(measure(*command(disks)))
+    print()  # noqa: T201  the result
+    against = median(run.wall for run in runs["virt-sysprep"])
+    for name, values in runs.items():
+        show(f"{guest}: {name}", values, None if name == "virt-sysprep" else against)
+    keep(guest, {**MACHINE, "runs": {name: [asdict(run) for run in values] for name, values in runs.items()}})
+
+
+def test_many(state: Path, tmp_path: Path) -> None:
+    """Twenty seals, two at a time."""
+    machines = [overlays(GUESTS[0], tmp_path / str(number)) for number in range(MANY)]
+    measure(vmseal(state, overlays(GUESTS[0], tmp_path / "warm"), "--sealer", "appliance"))
+    begin = time.monotonic()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda disks: measure(vmseal(state, disks, "--sealer", "appliance")), machines))
+    seconds = time.monotonic() - begin
+    print(f"\n{MANY} seals, {AT_ONCE} at a time: {seconds:.1f} s, {60 * MANY / seconds:.0f} a minute")  # noqa: T201  the result
+    keep("many", {**MACHINE, "seals": MANY, "at_once": AT_ONCE, "seconds": round(seconds, 2)})
