@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from vmseal.cli.exits import WrongUsage
 from vmseal.cli.logs import set_up_logs
 from vmseal.cli.options import Given, Options, with_errors
-from vmseal.engine.settings import is_loopback
+from vmseal.model.address import is_loopback
 from vmseal.model.errors import VmsealError
 
 log = structlog.get_logger(__name__)

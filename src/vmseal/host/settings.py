@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from vmseal.model.address import is_loopback
 from vmseal.sealers.auto import DEFAULT_SEALER, SealerName
-
-
-def is_loopback(address: str) -> bool:
-    """Return whether only this machine can reach ``address``."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False
 
 
 class HostSettings(BaseSettings):
