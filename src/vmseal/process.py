@@ -264,10 +264,18 @@ class _Hunt:
 
 def _environment(pid: int) -> bytes:
     """Return a process's environment; a first thread that has ended has none, the others still do."""
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):
-            if environment := (thread / "environ").read_bytes():
-                return environment
+    if environment := _environ(f"/proc/{pid}"):
+        return environment
+    fields = _stat(pid)
+    if not fields or int(fields[NUM_THREADS]) == 1:  # most have no other: this runs for every process of the machine
+        return b""
+    threads = (_environ(f"/proc/{pid}/task/{thread}") for thread in os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208  names
+    return next(filter(None, threads), b"")
+
+
+def _environ(folder: str) -> bytes:
+    with suppress(FileNotFoundError, ProcessLookupError):
+        return Path(folder, "environ").read_bytes()
     return b""
 
 
