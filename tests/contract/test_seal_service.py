@@ -23,10 +23,6 @@ UUID = "11111111-2222-4333-8444-555555555555"
 MIB = 1 << 20
 Message = dict[str, object]
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop devices"
-)
-
 
 class Guests:
     """Makes disks and attaches them; takes everything away in the end."""

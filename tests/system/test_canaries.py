@@ -35,10 +35,6 @@ CANARY = re.compile(rb"Canary-[0-9]{5}-")
 DELETED = 200  # files deleted before the seal, each between two that stay
 SIZE = 512 << 20
 
-pytestmark = pytest.mark.skipif(
-    os.geteuid() != 0 or not Path("/dev/loop-control").exists(), reason="needs root and loop devices"
-)
-
 
 @dataclass(frozen=True)
 class Planted:
