@@ -6,12 +6,14 @@ from contextlib import suppress
 
 from vmseal.seal import catalogue, pattern, resolve
 
+HOMES = ("/root", "/home/any")  # patterns of /root itself are looked for together with those of every home
+
 
 def warm() -> None:
     """Take the program's patterns apart and prepare the system call that opens folders; what it makes is kept."""
     for operation in catalogue.load():
         for globs in (operation.remove, operation.remove_files, operation.empty, operation.report, operation.unless):
-            pattern.places(globs, ["/root"])
-        pattern.places(operation.remove_files_under, ["/root"])
+            pattern.places(globs, HOMES)
+        pattern.places(operation.remove_files_under, HOMES)
     with suppress(OSError, ImportError):  # then folders are opened by hand
         resolve.prepare()
