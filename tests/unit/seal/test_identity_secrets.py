@@ -18,7 +18,7 @@ def tree(tmp_path: Path) -> GuestTree:
 
 
 SECRETS = [
-    (".npmrc", "//registry.npmjs.org/:_authToken=npm_abcdef\n", "//r/:_authToken=${NPM_TOKEN}\nalways-auth=true\n"),
+    (".npmrc", "//registry.example.com/:_authToken=npm_abcdef\n", "//r/:_authToken=${NPM_TOKEN}\nalways-auth=true\n"),
     (".pypirc", "[pypi]\nusername=__token__\npassword = pypi-abc\n", "[distutils]\nindex-servers=pypi\n"),
     (
         ".config/pip/pip.conf",
