@@ -1,11 +1,12 @@
 # `make demo` shows the main job, `make test` is what CI runs, `make check` goes before each commit.
-.PHONY: help setup environment demo test unit check format lock bench docs clean
+.PHONY: help setup environment demo test long unit check format lock bench docs clean
 
 bin := .venv/bin
 
 help:
 	@echo 'make demo    build a Debian guest, seal a template of it, boot two clones, compare them'
-	@echo 'make test    everything: checks, unit, contract, crash and system tests'
+	@echo 'make test    everything but make long: checks, unit, contract, crash and system tests'
+	@echo 'make long    more guests, more kills, more canaries: what takes many minutes'
 	@echo 'make unit    the tests that need no guest'
 	@echo 'make check   format, lint, types, layering, generated pages'
 	@echo 'make bench   measurements, side by side'
@@ -21,7 +22,10 @@ demo: setup
 	@$(bin)/python scripts/demo.py
 
 test: setup check
-	$(bin)/python -m pytest -n auto --dist loadfile
+	$(bin)/python -m pytest -m "not long" -n auto --dist loadfile
+
+long: setup
+	$(bin)/python -m pytest -m long -n auto --dist loadfile
 
 unit: setup
 	$(bin)/python -m pytest tests/unit

@@ -77,11 +77,14 @@ class Row:
 async def main(state: Path, cache: Path) -> bool:
     """Run the demo with vmseal's state in ``state``; return whether the clones are different and work."""
     begin = time.monotonic()
-    with step("Build a Debian 12 guest that has been in use (once; then it is cached)"):
-        images = await build_guest(DEBIAN12_EXT4, cache)
-        console.print(f"  {short_path(images[0])}, {images[0].stat().st_size >> 20} MiB")
-    source = identity_of(images)
     async with vmseal_up(state) as engine:
+        with step("Build a Debian 12 guest that has been in use (once; then it is cached), and vmseal's appliance"):
+            async with asyncio.TaskGroup() as group:
+                building = group.create_task(build_guest(DEBIAN12_EXT4, cache))
+                group.create_task(vmseal(state, "appliance", "build"))
+            images = building.result()
+            console.print(f"  {short_path(images[0])}, {images[0].stat().st_size >> 20} MiB")
+        source = identity_of(images)
         with step("Import it as a VM"):
             await vmseal(state, "vm", "import", VM, "-a", str(images[0]))
         with step("Create a sealed template of the VM, through the REST API"):

@@ -20,6 +20,7 @@ def test_it_is_made_shown_and_removed(tmp_path: Path) -> None:
     assert (before["archive_size"], before["snapshot_size"]) == (0, 0)
     built = json.loads(vmseal(tmp_path, "build").stdout)
     assert built["snapshot_size"] > built["archive_size"] > 0
+    assert list((tmp_path / "cache" / "appliance").iterdir())  # where `vmseal up` has its host agent look
     assert json.loads(vmseal(tmp_path, "info").stdout) == built
     assert {"virtio_scsi", "ext4"} <= set(built["modules"])
     cleared = json.loads(vmseal(tmp_path, "clear").stdout)

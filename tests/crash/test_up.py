@@ -90,6 +90,11 @@ def test_killed_with_its_programs_still_running(stack: Stack) -> None:
     assert not [pid for pid in programs if pid and Path(f"/proc/{pid}").exists()]
 
 
+def test_the_host_agent_uses_the_appliances_that_the_command_line_makes(stack: Stack) -> None:
+    environment = Path(f"/proc/{stack.pid_of('host')}/environ").read_bytes().split(b"\0")
+    assert f"VMSEAL_HOST_CACHE={stack.state / 'cache'}".encode() in environment
+
+
 def test_a_second_up_says_who_is_there(stack: Stack) -> None:
     second = run(stack, "up", "--port", "0")
     assert second.returncode == 1

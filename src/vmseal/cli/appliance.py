@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +21,7 @@ app = typer.Typer(help="The microVM that seals: make it beforehand, look at it, 
 
 CacheOption = Annotated[
     Path | None,
-    typer.Option(help="Folder of appliances. (env: VMSEAL_HOST_CACHE; default: seal/cache in --state)"),
+    typer.Option(help="Folder of appliances. (env: VMSEAL_HOST_CACHE; default: cache in --state)"),
 ]
 
 
@@ -58,8 +57,7 @@ def clear(options: Options, cache: CacheOption = None) -> None:
 
 
 def _appliance(options: Options, cache: Path | None) -> Appliance:
-    named = cache or os.environ.get("VMSEAL_HOST_CACHE")
-    return Appliance(state=options.state / "seal", cache=Path(named).absolute() if named else None)
+    return Appliance(state=options.state / "seal", cache=cache.absolute() if cache else options.cache)
 
 
 def _show(options: Options, state: State) -> None:

@@ -42,6 +42,16 @@ class Options:
     user: str = "admin@internal"
     password_file: Path | None = None
 
+    @property
+    def cache(self) -> Path:
+        """The folder of appliances; ``vmseal up`` gives its host agent the same."""
+        return cache_in(self.state)
+
+
+def cache_in(state: Path) -> Path:
+    """Return the folder of appliances: ``VMSEAL_HOST_CACHE``, or one in the state folder."""
+    return Path(os.environ.get("VMSEAL_HOST_CACHE") or state / "cache").absolute()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Given:

@@ -138,11 +138,10 @@ def run_seal(options: Options, asked: SealOptions) -> None:
 
 def _sealer(options: Options, asked: SealOptions) -> sealer.Sealer:
     environment = os.environ
-    cache = environment.get("VMSEAL_HOST_CACHE")
     known = choice.sealers(
         SealerSettings(
             state=options.state / "seal",
-            cache=Path(cache) if cache else None,
+            cache=options.cache,
             virt_sysprep=environment.get("VMSEAL_HOST_VIRT_SYSPREP") or _virt_sysprep(),
             guestfish=environment.get("VMSEAL_HOST_GUESTFISH", "guestfish"),
         )

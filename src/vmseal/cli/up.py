@@ -19,6 +19,7 @@ import structlog
 
 from vmseal.cli.client import Access, EngineClient, EngineError, Unreachable, password_path
 from vmseal.cli.exits import CommandError
+from vmseal.cli.options import cache_in
 from vmseal.cli.supervisor import Child, Program, ProgramsFail, limit_logs, stop_signals, tail
 from vmseal.process import kill_leftovers
 from vmseal.rpc.tls import Authority, TlsFiles
@@ -284,6 +285,7 @@ class Up:
         tls = self._host_tls
         environment = {
             "VMSEAL_HOST_STATE": str(state / "host"),
+            "VMSEAL_HOST_CACHE": str(cache_in(state)),
             "VMSEAL_HOST_ADDRESS": LOOPBACK,
             "VMSEAL_HOST_PORT": str(self._host_port),
             "VMSEAL_HOST_KEY": str(tls.key),

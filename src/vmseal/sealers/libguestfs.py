@@ -32,7 +32,6 @@ from vmseal.sealers.sealer import (
 
 LONGEST_ANSWER = 256 * 1024  # bytes of one answer of guestfish that are read; the rest is cut off
 KEPT_NOISE = 400  # lines
-NEW_FOLDER = 60.0  # seconds in which libguestfs has made its socket
 LOG_RETENTION = 30 * 24 * 3600.0  # seconds
 NOISE_OF_GUESTFISH = re.compile(r"libguestfs: error: (.*)|(unknown command|should have \d+ parameter.*)")
 
@@ -120,23 +119,22 @@ def _environment(state: Path, temporary: Path, cache: Path, *, accelerator: Acce
 def remove_dead_sockets(since: float) -> None:
     """Remove the folders that libguestfs leaves of its sockets when it is killed: root's are always below /tmp.
 
-    ``since``: only folders that are not older, in seconds since the epoch. A socket of a program that lives is bound.
+    ``since``: only folders that are not older, in seconds since the epoch. A socket of a program that lives is bound;
+    a folder without one may be another libguestfs's that is about to start.
     """
-    bound = Path("/proc/net/unix").read_text()
     for folder in Path("/tmp").glob("libguestfs??????"):  # noqa: S108  libguestfs's choice
         with suppress(FileNotFoundError):
             status = folder.lstat()
             ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mtime >= since - 1
-            if ours and f"{folder}/" not in bound and _held_sockets(folder, status.st_mtime):
+            if ours and _holds_dead_sockets(folder):
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _held_sockets(folder: Path, changed: float) -> bool:
-    """Whether there is nothing but sockets in it; one that is empty and new may be about to get its first."""
-    entries = list(folder.iterdir())
-    if not entries:
-        return changed < time.time() - NEW_FOLDER
-    return all(entry.is_socket() for entry in entries)
+def _holds_dead_sockets(folder: Path) -> bool:
+    """Whether there are sockets in it, and nothing else, that nobody has bound."""
+    entries = list(folder.iterdir())  # before the look at who is bound: a socket is bound as soon as it is there
+    sockets = bool(entries) and all(entry.is_socket() for entry in entries)
+    return sockets and f"{folder}/" not in Path("/proc/net/unix").read_text()
 
 
 def disk_options(disks: Sequence[Disk]) -> list[str]:

@@ -47,13 +47,11 @@ def test_a_dead_owners_socket_goes_and_a_living_ones_stays() -> None:
         assert not folder.exists()
 
 
-def test_an_empty_folder_goes_when_it_is_old() -> None:
-    with folder_of_libguestfs() as folder:
-        remove_dead_sockets(0.0)
-        assert folder.exists()
+def test_an_empty_folder_stays_however_old_it_is() -> None:
+    with folder_of_libguestfs() as folder:  # supermin may build an appliance for minutes before libguestfs goes on
         os.utime(folder, (OLD, OLD))
         remove_dead_sockets(0.0)
-        assert not folder.exists()
+        assert folder.exists()
 
 
 @pytest.mark.parametrize("kind", ["file", "newer"])
