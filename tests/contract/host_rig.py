@@ -131,7 +131,7 @@ class Rig:
 
     async def task(self, task_id: str) -> dict[str, Any]:
         """Wait for a task's end, clear it, and return its status."""
-        while (status := await self.call("Task.getStatus", taskID=task_id))["taskState"] != "finished":  # noqa: ASYNC110
+        while (status := await self.call("Task.getStatus", taskID=task_id))["taskState"] != "finished":  # noqa: ASYNC110  the protocol has no event for it
             await asyncio.sleep(0.005)
         await self.call("Task.clear", taskID=task_id)
         return dict(status)
@@ -195,7 +195,7 @@ class Rig:
     async def until(self, job_id: str, condition: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
         async with asyncio.timeout(60):
             # jobs are polled, as the engine does
-            while not condition(job := (await self.call("Host.getJobs", job_ids=[job_id]))[job_id]):  # noqa: ASYNC110
+            while not condition(job := (await self.call("Host.getJobs", job_ids=[job_id]))[job_id]):  # noqa: ASYNC110  the protocol has no event for it
                 await asyncio.sleep(0.005)
         return dict(job)
 

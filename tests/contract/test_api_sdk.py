@@ -496,7 +496,7 @@ def test_over_https_with_the_engines_ca(secure_engine: Engine) -> None:
 
 def test_over_https_with_a_ca_that_was_downloaded(secure_engine: Engine, tmp_path: Path) -> None:
     query = "resource=ca-certificate&format=X509-PEM-CA"
-    answer = httpx.get(f"{secure_engine.url}/ovirt-engine/services/pki-resource?{query}", verify=False)  # noqa: S501
+    answer = httpx.get(f"{secure_engine.url}/ovirt-engine/services/pki-resource?{query}", verify=False)  # noqa: S501  this is how a client gets the CA
     assert answer.headers["content-type"] == "application/x-x509-ca-cert"
     ca = tmp_path / "ca.pem"
     ca.write_bytes(answer.content)

@@ -145,11 +145,11 @@ class Agent:
         try:
             self.capabilities.versions["qemu-img"] = await self._qemu.version()
         except VerbError as error:
-            logger.error("qemu-img does not run: volumes can be neither made nor copied", error=str(error))  # noqa: TRY400
+            logger.error("qemu-img does not run: volumes can be neither made nor copied", error=str(error))  # noqa: TRY400  no stack
         try:
             self.capabilities.accelerator = str(await Accelerators(self._state).best())
         except ProgramMissing as error:
-            logger.error("QEMU does not run: nothing can be sealed", error=str(error))  # noqa: TRY400
+            logger.error("QEMU does not run: nothing can be sealed", error=str(error))  # noqa: TRY400  no stack
 
 
 async def run(settings: HostSettings) -> None:

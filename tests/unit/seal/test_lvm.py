@@ -28,7 +28,7 @@ def dashed(uuid: str) -> str:
     return f"{uuid[:6]}-{uuid[6:10]}-{uuid[10:14]}-{uuid[14:18]}-{uuid[18:22]}-{uuid[22:26]}-{uuid[26:]}"
 
 
-ROOT = 'id = "%s"\nstatus = ["READ", "WRITE", "VISIBLE"]\nsegment_count = 2' % dashed("r" * 32)  # noqa: UP031
+ROOT = f'id = "{dashed("r" * 32)}"\nstatus = ["READ", "WRITE", "VISIBLE"]\nsegment_count = 2'
 SEGMENTS = """
 segment1 { start_extent = 0 extent_count = 4 type = "striped" stripe_count = 1 stripes = ["pv0", 2] }
 segment2 { start_extent = 4 extent_count = 6 type = "striped" stripe_count = 2 stripe_size = 128

@@ -130,7 +130,7 @@ def load(files: Iterable[Path] | None = None) -> tuple[Operation, ...]:
 
 def to_json(operation: Operation) -> dict[str, object]:
     """Return the operation as JSON-ready data, in the form of the files; what is empty is left out."""
-    from vmseal.seal.catalogue import reading  # noqa: PLC0415
+    from vmseal.seal.catalogue import reading  # noqa: PLC0415  it imports this module
 
     return reading.to_json(operation)
 
@@ -142,6 +142,6 @@ def from_json(data: Mapping[str, object]) -> Operation:
         CatalogueError: it is none.
 
     """
-    from vmseal.seal.catalogue import reading  # noqa: PLC0415
+    from vmseal.seal.catalogue import reading  # noqa: PLC0415  it imports this module
 
     return reading.from_json(data)

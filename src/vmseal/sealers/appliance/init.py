@@ -134,7 +134,7 @@ def emitter(port: int) -> Callable[[Message], None]:
 def load_service() -> Callable[[Message, Callable[[Message], None]], None]:
     """Import all of the library, so that no restored VM has to."""
     import importlib  # noqa: PLC0415  only here
-    import pkgutil  # noqa: PLC0415
+    import pkgutil  # noqa: PLC0415  only here
 
     import vmseal.seal  # noqa: PLC0415  its path is known only now
 
