@@ -92,7 +92,7 @@ def test_engine_killed_at_each_phase(stack: Stack) -> None:
         for phase, state in phases.items():
             wait_for(
                 phase,
-                lambda state=state: [v.state for v in template_volumes(stack, before)] == [state],  # type: ignore[misc]  the default binds the loop's value
+                lambda state=state: [v.state for v in template_volumes(stack, before)] == [state],  # type: ignore[misc]  # the default binds the loop's value
                 deadline=ENDS_WITHIN,
                 poll=0.002,
             )

@@ -31,7 +31,7 @@ def only(reports: list[OperationReport], name: str) -> OperationReport:
 
 
 def operation(name: str = "own", **parts: object) -> Operation:
-    return Operation(name=name, why="test", kind=Kind.LOG, profile=Profile.NONE, **parts)  # type: ignore[arg-type]  any field, of its type
+    return Operation(name=name, why="test", kind=Kind.LOG, profile=Profile.NONE, **parts)  # type: ignore[arg-type]  # any field, of its type
 
 
 def test_the_machine_id_can_be_marked_uninitialized_or_kept(debian: Path) -> None:
