@@ -14,6 +14,7 @@ packages=(
   lvm2 mdadm cryptsetup-bin                                     # go into the appliance, which puts guests' disks together with them
   cpio                                                          # tests unpack the appliance with it
   procps                                                        # tests look at what processes are left
+  systemd                                                       # systemd-analyze, with which tests check units
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -10,6 +10,7 @@ from tests.unit.seal.guests import DEBIAN, RHEL, listing, make, plant, seal
 
 from vmseal.seal.catalogue import DeleteLines, Kind, OnlyIf, Operation, Profile, Write
 from vmseal.seal.errors import SealRefused
+from vmseal.seal.first_boot import CA_STORE
 from vmseal.seal.report import OperationReport
 from vmseal.seal.settings import MachineId, Settings
 
@@ -120,8 +121,21 @@ def test_accounts_to_keep_and_to_remove_are_named(debian: Path) -> None:
     assert (debian / "home/bob/x").exists()  # it is bob's as well
 
 
-def test_removed_certificates_leave_a_warning_about_the_bundles(tmp_path: Path) -> None:
+def test_after_removed_certificates_clones_rebuild_the_bundles(tmp_path: Path) -> None:
     guest = make(tmp_path / "guest", RHEL)
+    unit = guest / "etc/systemd/system/vmseal-ca-store.service"
+    seal(guest, "ipa-client")
+    assert not unit.exists()
+    plant(guest, "/etc/pki/ca-trust/source/anchors/ipa-ca.crt")
+    assert only(seal(guest, "ipa-client"), "ipa-client").warnings == []
+    assert unit.read_text() == CA_STORE.content()
+    enabled = guest / "etc/systemd/system/multi-user.target.wants/vmseal-ca-store.service"
+    assert str(enabled.readlink()) == "/etc/systemd/system/vmseal-ca-store.service"
+
+
+def test_removed_certificates_leave_a_warning_where_no_unit_can_run(tmp_path: Path) -> None:
+    guest = make(tmp_path / "guest", RHEL)
+    (guest / "usr/sbin/init").unlink()
     plant(guest, "/etc/pki/ca-trust/source/anchors/ipa-ca.crt")
     assert "update-ca-trust extract" in only(seal(guest, "ipa-client"), "ipa-client").warnings[0]
     assert only(seal(guest, "ipa-client"), "ipa-client").warnings == []

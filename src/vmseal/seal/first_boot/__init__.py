@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+
+from vmseal.seal.root import Root
 
 UNIT_FOLDER = "/etc/systemd/system"
 
@@ -30,6 +33,15 @@ class Unit:
         # Not by importlib.resources, which imports half of the standard library the first time it is used.
         return Path(__file__).with_name(self.name).read_text(encoding="utf-8")
 
+    def install(self, root: Root) -> None:
+        """Write the unit into the guest and enable it."""
+        for path in (self.path, *self.links):
+            root.make_folder(os.path.dirname(path))  # noqa: PTH120  a path of the guest
+        root.write(self.path, self.content().encode())
+        for link in self.links:
+            root.link(link, self.path)
+
 
 # The SSH server wants it too, in case that is started some other way than with the whole system.
 SSH_HOSTKEYS = Unit("vmseal-ssh-hostkeys.service", ("multi-user.target", "ssh.service", "sshd.service"))
+CA_STORE = Unit("vmseal-ca-store.service", ("multi-user.target",))
