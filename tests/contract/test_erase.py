@@ -230,6 +230,20 @@ def populate(root: Path, dice: random.Random) -> None:
     soil_attributes(root, dice)
 
 
+def test_a_sparse_image_takes_no_more_room_while_it_is_erased(tmp_path: Path) -> None:
+    """The host need not have room for all of the disk: here it has a thirtieth."""
+    run("mount", "-t", "tmpfs", "-o", "size=64M", "tmpfs", tmp_path)
+    try:
+        image = tmp_path / "disk.raw"
+        run("mke2fs", "-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=1,lazy_journal_init=1", image, "2G")
+        with loop(image) as device:
+            assert erase_unmounted(device, "ext4").left == ()
+        assert image.stat().st_blocks * 512 < 48 * MIB
+        run("e2fsck", "-fn", image)
+    finally:
+        run("umount", tmp_path)
+
+
 def test_an_unclean_ext4_is_left_alone(tmp_path: Path) -> None:
     image = soiled(tmp_path / "disk.raw", 16 * MIB)
     run("mke2fs", "-q", "-F", "-t", "ext4", image)

@@ -309,9 +309,53 @@ def test_an_encrypted_disk_without_a_key_is_refused(guests: Guests) -> None:
 def test_a_file_system_with_errors_is_refused(guests: Guests) -> None:
     disk = guests.root(guests.tree())
     run("debugfs", "-w", "-R", "set_super_value state 3", str(disk))
-    message = seal(guests, disk)
-    assert (message["event"], message["reason"]) == ("error", "disk-unreadable")
-    assert "fsck" in str(message["message"])
+    reason, text = refused(guests, disk)
+    assert reason == "disk-unreadable"
+    assert "fsck" in text
+
+
+def test_a_damaged_home_is_refused_before_anything_is_written(guests: Guests) -> None:
+    root = guests.root(guests.tree(f"UUID={UUID} / ext4\nLABEL=home /home ext4\n"))
+    home = guests.image("home.img", 16, "mke2fs", "-q", "-t", "ext4", "-b", "1024", "-L", "home")
+    with home.open("r+b") as file:
+        file.seek(2048)
+        file.write(b"\xff" * 4096)  # the group descriptors
+    reason, text = refused(guests, root, home)
+    assert reason == "disk-unreadable"
+    assert "LABEL=home on /home" in text
+
+
+def test_partitions_that_overlap_are_refused(guests: Guests) -> None:
+    disk = guests.disk(guests.root(guests.tree()), guests.image("swap.img", 8, "mkswap", "-q"))
+    run("sfdisk", "-q", "--delete", str(disk), "2")
+    with disk.open("r+b") as file:  # sfdisk makes no table like this
+        boot = bytearray(file.read(512))
+        boot[446:510] = bytes(64)
+        struct.pack_into("<4xB3xII", boot, 446, 0x83, 2048, 48 * 2048)
+        struct.pack_into("<4xB3xII", boot, 462, 0x82, 40 * 2048, 8 * 2048)
+        file.seek(0)
+        file.write(boot)
+    reason, text = refused(guests, disk)
+    assert reason == "disk-unreadable"
+    assert "overlap" in text
+
+
+def test_an_fstab_that_is_read_in_part_would_hide_a_mount_and_is_refused(guests: Guests) -> None:
+    lines = "# nothing\n" * 200_000 + "LABEL=gone /home ext4\n"
+    assert refused(guests, guests.root(guests.tree(f"UUID={UUID} / ext4\n{lines}")))[0] == "unresolved-mount"
+
+
+def test_an_fstab_with_more_entries_than_any_is_refused(guests: Guests) -> None:
+    reason, text = refused(guests, guests.root(guests.tree(f"UUID={UUID} / ext4\n" + "/a /b none bind\n" * 5000)))
+    assert reason == "unresolved-mount"
+    assert "entries" in text
+
+
+def test_a_recursive_bind_mount_is_taken_away_with_all_below_it(guests: Guests) -> None:
+    tree = guests.tree(f"UUID={UUID} / ext4\nLABEL=d /data/inner ext4\n/data /srv none rbind\n")
+    (tree / "data/inner").mkdir(parents=True)
+    data = guests.image("data.img", 16, "mke2fs", "-q", "-t", "ext4", "-L", "d")
+    assert sealed(guests, guests.root(tree), data, erase=True)["not_sealed"] == []
 
 
 def test_a_file_system_that_cannot_be_mounted_is_refused(guests: Guests) -> None:

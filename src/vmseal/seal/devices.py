@@ -11,9 +11,10 @@ import fcntl
 import os
 import struct
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from vmseal.seal import partitions
@@ -99,6 +100,18 @@ def _await_partitions(path: Path) -> None:
             return
 
 
+def zero_by_unmapping(disk: Path) -> None:
+    """Have the kernel zero ranges of a SCSI disk by WRITE SAME with the UNMAP bit.
+
+    QEMU's disks read as zero then, and take no space; without the bit, QEMU has the host allocate all of a sparse
+    image. The kernel sets it by itself only for disks that say that what was unmapped reads as zero (LBPRZ), which
+    QEMU's do not. To be called when the disk has been there for a while: the kernel's probe sets the mode, too.
+    """
+    for mode in (SYSFS / disk.resolve().name / "device").glob("scsi_disk/*/zeroing_mode"):
+        with suppress(OSError):
+            mode.write_text("writesame_16_unmap")
+
+
 def add_partitions(disk: Path) -> bool:
     """Make the kernel see the partitions of a disk, where its own scan has missed them; return whether there are any.
 
@@ -139,7 +152,11 @@ def _disk_and_partitions(
     yield _device(sysfs, name, blocks, disk=number, has_partitions=bool(parts))
     if not parts:
         return
-    table = {part.start: part for part in _table(sysfs, name)}
+    listed = _table(sysfs, name)
+    table = {part.start: part for part in listed}
+    seen = {(_number(sysfs / part, "start") * 512, _number(sysfs / part, "size") * 512) for part in parts}
+    frames = {part.start for part in listed if part.is_extended}
+    _refuse_overlaps(name, {*seen, *((part.start, part.size) for part in listed)}, frames)
     for part_name in parts:
         start = _number(sysfs / part_name, "start") * 512
         known = table.get(start)
@@ -152,6 +169,24 @@ def _disk_and_partitions(
             label=known.label if known else "",
         )
         yield _device(sysfs, part_name, blocks, disk=number, partition=partition, below=(name,))
+
+
+def _refuse_overlaps(disk: str, parts: Iterable[tuple[int, int]], frames: Container[int]) -> None:
+    """Refuse partitions (start and size in bytes) that share sectors: what is erased in one may be the other's files.
+
+    ``frames`` are the starts of extended partitions, which the logical ones are in. What of a partition is beyond the
+    end of the disk is not there for the kernel: it is listed with another size, at the same start.
+    """
+    ends: dict[int, int] = {}
+    for start, size in parts:
+        ends[start] = max(ends.get(start, 0), start + size)
+    for (start, end), (following, _) in pairwise(sorted((start, ends[start]) for start in ends if start not in frames)):
+        if end > following:
+            raise SealRefused(
+                "disk-unreadable",
+                f"partitions on {disk} overlap: that from {start} to {end} and that from {following} on (bytes). The"
+                " partition table is wrong; correct it in the guest, and try again",
+            )
 
 
 def _device(

@@ -15,6 +15,7 @@ from vmseal.seal.errors import SealRefused
 
 MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_NOATIME = 1, 2, 4, 8, 32, 1024  # sys/mount.h
 MS_NODIRATIME, MS_BIND, MS_REC, MS_SYNC = 2048, 4096, 16384, 16
+MNT_DETACH = 2
 SAFE = MS_NOSUID | MS_NODEV | MS_NOEXEC
 FLAGS = {"ro": MS_RDONLY, "noatime": MS_NOATIME, "nodiratime": MS_NODIRATIME, "sync": MS_SYNC}
 IGNORED = {
@@ -52,10 +53,10 @@ def mount(source: str, target: Path, fstype: str, flags: int, data: str = "") ->
         raise OSError(number, os.strerror(number), source)
 
 
-def unmount(target: Path) -> None:
-    """Detach a file system; raises OSError."""
+def unmount(target: Path, *, tree: bool = False) -> None:
+    """Detach a file system, with ``tree`` also what is mounted below it; raises OSError."""
     call = ctypes.CDLL(None, use_errno=True).umount2
-    if call(os.fsencode(target), 0) != 0:
+    if call(os.fsencode(target), MNT_DETACH if tree else 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))
 

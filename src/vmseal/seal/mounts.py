@@ -86,6 +86,37 @@ def plan(entries: Sequence[Entry], findings: Findings, devices: Sequence[BlockDe
     return Plan(tuple(wanted), binds, tuple(not_sealed), tuple(warnings))
 
 
+def refuse_damaged(planned: Plan, findings: Findings) -> None:
+    """Refuse what could not be mounted for writing, while nothing is written.
+
+    Raises:
+        SealRefused: the root, or another file system that the guest mounts at boot, is damaged; the reason is the one
+            that a look at it has given, or "disk-unreadable".
+
+    """
+    _refuse_errors(findings.root.device)
+    for wanted in planned.wanted:
+        if wanted.entry.is_required:
+            try:
+                _refuse_errors(wanted.device)
+                if error := findings.broken.get(wanted.device.name):
+                    raise error
+            except SealRefused as error:
+                raise _not_whole(wanted.entry, error) from error
+
+
+def _refuse_errors(device: BlockDevice) -> None:
+    if device.superblock.damaged:
+        raise SealRefused(
+            "disk-unreadable", f"the {device.superblock.type} on {device} has errors; run fsck in the guest first"
+        )
+
+
+def _not_whole(entry: Entry, error: SealRefused) -> SealRefused:
+    text = f"{entry}, which the guest mounts at boot, would not be sealed: {error.message}"
+    return SealRefused(error.reason, text)
+
+
 def _check_root(entries: Sequence[Entry], findings: Findings, devices: Sequence[BlockDevice]) -> None:
     """See that the fstab means the root that was found; else the disks are in another order, or not of one machine."""
     root = findings.root
@@ -200,6 +231,7 @@ class Mounts:
         self._writable = writable
         self._options = options or {}
         self._mounted: list[Path] = []
+        self._bound: set[Path] = set()  # with rbind, all that is mounted below the source is below these, too
         self._made: list[Path] = []  # mount points that were missing
 
     @property
@@ -242,7 +274,7 @@ class Mounts:
         while self._mounted:
             path = self._mounted.pop()
             try:
-                mounting.unmount(path)
+                mounting.unmount(path, tree=path in self._bound)
             except OSError as error:
                 failed = failed or error
                 continue
@@ -262,15 +294,12 @@ class Mounts:
             self._attach(device, entry.target, path, options)
         except SealRefused as error:
             if entry.is_required:
-                text = f"{entry}, which the guest mounts at boot, would not be sealed: {error.message}"
-                raise SealRefused(error.reason, text) from error
+                raise _not_whole(entry, error) from error
             self.not_sealed.append(f"{entry}: {error.message}")
 
     def _attach(self, device: BlockDevice, point: str, path: Path, options: str) -> None:
-        if self._writable and device.superblock.damaged:
-            raise SealRefused(
-                "disk-unreadable", f"the {device.superblock.type} on {device} has errors; run fsck in the guest first"
-            )
+        if self._writable:
+            _refuse_errors(device)
         options = ",".join(filter(None, (self._options.get(point, ""), options)))
         mounting.mount_device(device, path, options=options, writable=self._writable)
         self._mounted.append(path)
@@ -298,6 +327,7 @@ class Mounts:
             mounting.bind(source, target, recursive="rbind" in entry.options, writable=self._writable)
         except OSError as error:
             raise SealRefused("unresolved-mount", f"{entry} (bind) cannot be mounted: {error.strerror}") from error
+        self._bound.add(target)
         self._mounted.append(target)
 
     def _swap_file(self, entry: Entry) -> Path | None:

@@ -19,6 +19,7 @@ from vmseal.seal.fstab import Entry
 from vmseal.seal.probe import FOREIGN, READ_ONLY, probe
 
 MAX_FILE = 1 << 20  # of the guest's configuration that is read here
+MAX_ENTRIES = 4096  # of an fstab
 TOP_ONLY = "subvolid=5"
 
 
@@ -194,18 +195,27 @@ def _root(top: Path, device: BlockDevice, subvolume: Subvolume | None) -> Root:
 
 
 def read_entries(top: Path) -> tuple[Entry, ...]:
-    """Return the entries of the fstab below ``top``; raises SealRefused if a line cannot be read."""
-    return tuple(fstab.parse(_text(top, "/etc/fstab")))
+    """Return the entries of the fstab below ``top``; raises SealRefused if a line cannot be read, or it is absurd."""
+    text = _text(top, "/etc/fstab", limit=MAX_FILE + 1)
+    is_cut_off = len(text.encode("utf-8", "surrogateescape")) > MAX_FILE
+    entries = () if is_cut_off else tuple(fstab.parse(text))
+    if is_cut_off or len(entries) > MAX_ENTRIES:
+        raise SealRefused(
+            "unresolved-mount",
+            f"the guest's /etc/fstab has more than {MAX_FILE >> 20} MiB, or more than {MAX_ENTRIES} entries: what it"
+            " mounts would not all be sealed. Correct it in the guest",
+        )
+    return entries
 
 
-def _text(top: Path, path: str) -> str:
+def _text(top: Path, path: str, *, limit: int = MAX_FILE) -> str:
     """Return a configuration file of the guest, "" if it is none."""
     file = mounting.resolve_inside(top, path)
     if not stat.S_ISREG(_mode(file)):
         return ""
     try:
         with file.open("rb") as opened:
-            return opened.read(MAX_FILE).decode("utf-8", "surrogateescape")
+            return opened.read(limit).decode("utf-8", "surrogateescape")
     except OSError as error:
         raise SealRefused("disk-unreadable", f"the guest's {path} cannot be read: {error.strerror}") from error
 

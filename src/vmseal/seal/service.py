@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from vmseal.seal import catalogue, luks, lvm_uuids, mounts, roots
+from vmseal.seal import catalogue, devices, luks, lvm_uuids, mounts, roots
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.catalogue import Operation
 from vmseal.seal.errors import SealRefused
@@ -124,7 +124,9 @@ class _Seal:
         settings, random, dry_run = choice
         self._progress(INSPECTING, "looking at the guest")
         findings = roots.find_root(assembly.tops())
-        mounts.plan(findings.root.entries, findings, assembly.devices)  # refuses while nothing is written
+        planned = mounts.plan(findings.root.entries, findings, assembly.devices)  # refuses while nothing is written
+        if not dry_run:
+            mounts.refuse_damaged(planned, findings)
         self.untouched = dry_run
         self._progress(MOUNTING, "mounting")
         mounted.mount(findings, assembly.devices)
@@ -135,6 +137,8 @@ class _Seal:
         finally:
             root.close()
         if wiping:
+            for disk in assembly.disks:
+                devices.zero_by_unmapping(disk)
             wiping.mounted(mounted)
         return guest, reports, frozenset(findings.broken)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import os
@@ -21,6 +22,8 @@ BLKZEROOUT = 0x127F
 BLKDISCARD = 0x1277
 BLKFLSBUF = 0x1261
 BLKSSZGET = 0x1268
+LIBC = ctypes.CDLL(None, use_errno=True)
+PUNCH_HOLE = 0x1 | 0x2  # linux/falloc.h: FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE
 
 KERNEL_ZEROES_FROM = 64 * 1024  # bytes; what is shorter is written through the page cache, where neighbours merge
 DISCARD_FROM = 64 * 1024  # bytes: a cluster of qcow2, which drops shorter discards
@@ -127,7 +130,15 @@ class BlockDevice:
         tail = (offset + length) % self.sector
         self._write_zeroes(offset, head)
         self._write_zeroes(offset + length - tail, tail)
-        fcntl.ioctl(self._fd, BLKZEROOUT, struct.pack("QQ", offset + head, length - head - tail))
+        self._punch(offset + head, length - head - tail)
+
+    def _punch(self, offset: int, length: int) -> None:
+        """Zero whole sectors so that a sparse image stays sparse: BLKZEROOUT has blocks allocated for the zeroes."""
+        if LIBC.fallocate(self._fd, PUNCH_HOLE, ctypes.c_int64(offset), ctypes.c_int64(length)) == 0:
+            return
+        if ctypes.get_errno() not in (errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), self.path)
+        fcntl.ioctl(self._fd, BLKZEROOUT, struct.pack("QQ", offset, length))
 
     def _write_zeroes(self, offset: int, length: int) -> None:
         for start in range(offset, offset + length, CHUNK):

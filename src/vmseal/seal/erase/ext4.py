@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vmseal.seal.erase.crc32c import crc32c
 from vmseal.seal.erase.device import BlockDevice, NotUnderstood, Part, any_set
@@ -26,7 +26,7 @@ from vmseal.seal.erase.ext4_layout import (
     Inode,
     InodeFlag,
 )
-from vmseal.seal.erase.ranges import Range, clear_bits, merged, overlap, without
+from vmseal.seal.erase.ranges import Range, clear_bits, meeting, merged, overlap, without
 from vmseal.seal.erase.trailing import erase_behind
 
 JOURNAL_MAGIC = 0xC03B3998
@@ -58,9 +58,10 @@ def _erase_free_blocks(file_system: Ext4) -> None:
         file_system.device.left.append("bigalloc: blocks of a used cluster that no file maps")
 
 
-def _free_blocks(file_system: Ext4, group: Group, own: list[Range]) -> list[Range]:
+def _free_blocks(file_system: Ext4, group: Group, own: Sequence[Range]) -> list[Range]:
     """Return a group's free blocks, or none if its bitmap contradicts its descriptor."""
     whole = file_system.group_range(group.number)
+    own = meeting(own, whole)  # a large file system has thousands, of each of its thousands of groups
     size = file_system.block_size
     if group.flags & GroupFlag.BLOCK_UNINIT:
         file_system.device.zero_if_not(Part.SLACK, group.block_bitmap * size, size)

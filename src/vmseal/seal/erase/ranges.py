@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 ZEROES = re.compile("0+")
@@ -34,6 +35,14 @@ def merged(ranges: Iterable[Range]) -> list[Range]:
         else:
             result.append(item)
     return result
+
+
+def meeting(ranges: Sequence[Range], whole: Range) -> Sequence[Range]:
+    """Return those of the merged ``ranges`` that share a unit with ``whole``."""
+    first = bisect_left(ranges, (whole.start,))
+    if first and ranges[first - 1].end > whole.start:
+        first -= 1
+    return ranges[first : bisect_left(ranges, (whole.end,))]
 
 
 def without(whole: Range, taken: Iterable[Range]) -> Iterator[Range]:

@@ -77,10 +77,18 @@ class Stock:
 
     async def _build(self, recipe: Recipe, name: str) -> None:
         begin = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="vmseal-build-") as folder:
-            data, built = await build.build(recipe, Path(folder))
-        with self.cache.new(name, asdict(built)) as descriptor:
-            await asyncio.to_thread(_write, descriptor, data)
+        try:
+            with tempfile.TemporaryDirectory(prefix="vmseal-build-") as folder:
+                data, built = await build.build(recipe, Path(folder))
+            with self.cache.new(name, asdict(built)) as descriptor:
+                await asyncio.to_thread(_write, descriptor, data)
+        except FileNotFoundError:
+            raise  # a program is missing, and the error says which
+        except OSError as error:
+            raise ApplianceFailed(
+                f"the appliance cannot be written to {self.cache.path(name)}: {error}; make room, or choose another"
+                " folder with VMSEAL_HOST_CACHE"
+            ) from error
         logger.info("appliance built", file=str(self.cache.path(name)), size=len(data), seconds=_since(begin))
 
     async def snapshot(self, boot: Boot, hardware: Hardware) -> int:

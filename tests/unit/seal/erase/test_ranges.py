@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vmseal.seal.erase.ranges import Range, clear_bits, merged, overlap, set_bits, without
+from vmseal.seal.erase.ranges import Range, clear_bits, meeting, merged, overlap, set_bits, without
 
 RANGES = st.lists(st.builds(Range, st.integers(0, 60), st.integers(0, 9)))
 
@@ -24,6 +24,14 @@ def test_merging_keeps_every_unit_and_leaves_gaps_between(ranges: list[Range]) -
 @given(RANGES)
 def test_what_is_cut_out_is_gone(ranges: list[Range]) -> None:
     assert units(list(without(Range(5, 50), ranges))) == set(range(5, 55)) - units(ranges)
+
+
+@given(RANGES, st.integers(0, 70), st.integers(1, 70))
+def test_those_that_meet_a_range_cut_out_of_it_what_all_do(ranges: list[Range], start: int, length: int) -> None:
+    whole = Range(start, length)
+    few = meeting(merged(ranges), whole)
+    assert list(without(whole, few)) == list(without(whole, ranges))
+    assert all(item.start < whole.end and item.end > whole.start for item in few)
 
 
 @given(RANGES, RANGES)
