@@ -117,7 +117,8 @@ def run_seal(options: Options, asked: SealOptions) -> None:
         if asked.list_operations:
             _list_operations(asked)
             return
-        _require_known(asked.operations or [])
+        if asked.operations:
+            _require_known(asked.operations)
     except SealRefused as error:  # a file of the administrator's is wrong
         _fail(options, error.reason, str(error), SealExit.USAGE, untouched=True)
     set_up_logs(verbose=options.verbose)

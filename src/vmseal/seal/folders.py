@@ -125,24 +125,31 @@ def _set_flags(fd: int, flags: int) -> None:
 Step = tuple[Folder, "os.DirEntry[str] | Folder | None"]
 
 
-def walk(top: Folder, pass_by: Callable[[Folder, str], bool], may_enter: Callable[[Folder], bool]) -> Iterator[Step]:
+def walk(
+    top: Folder,
+    pass_by: Callable[[Folder, str], bool] | None,
+    may_enter: Callable[[Folder], bool],
+    *,
+    wanted: Callable[[str], bool] | None = None,
+) -> Iterator[Step]:
     """Go through all that is below ``top``, not through links, each folder's own entries first.
 
     Yields (folder, None) when a folder is entered, (folder, entry) for each entry that is no folder, and (folder,
     child) when a folder in it is done; the child is closed by then. What ``may_enter`` refuses, and what stays in a
     folder, makes the folders above it stay as well. The yielded folders are open until the next step.
+    ``wanted``: entries with other names are passed over.
     """
     levels: list[tuple[Folder, list[str]]] = []
     try:
         yield top, None
-        levels.append((top, (yield from _entries(top, pass_by))))
+        levels.append((top, (yield from _entries(top, pass_by, wanted))))
         while levels:
             folder, below = levels[-1]
             if below:
                 if (child := _enter(folder, below.pop(), may_enter)) is not None:
                     levels.append((child, []))
                     yield child, None
-                    levels[-1] = (child, (yield from _entries(child, pass_by)))
+                    levels[-1] = (child, (yield from _entries(child, pass_by, wanted)))
                     continue
                 folder.stays = True
                 continue
@@ -157,15 +164,17 @@ def walk(top: Folder, pass_by: Callable[[Folder, str], bool], may_enter: Callabl
             folder.close()
 
 
-def _entries(folder: Folder, pass_by: Callable[[Folder, str], bool]) -> Generator[Step, None, list[str]]:
+def _entries(
+    folder: Folder, pass_by: Callable[[Folder, str], bool] | None, wanted: Callable[[str], bool] | None
+) -> Generator[Step, None, list[str]]:
     below = []
     for batch in folder.batches():
         for entry in batch:
-            if pass_by(folder, entry.name):
+            if pass_by is not None and pass_by(folder, entry.name):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 below.append(entry.name)
-            else:
+            elif wanted is None or wanted(entry.name):
                 yield folder, entry
     return below
 

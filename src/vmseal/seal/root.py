@@ -90,7 +90,7 @@ class Root(Tree):
         *,
         keep: Iterable[str] = (),
         keep_names: Iterable[str] = (),
-        only: Callable[[str], bool] = lambda _name: True,
+        only: Callable[[str], bool] | None = None,
     ) -> None:
         """Remove the regular files at any depth below the folders; folders, links and all else stay.
 
@@ -102,8 +102,8 @@ class Root(Tree):
             if status is None or not stat.S_ISDIR(status.st_mode) or (top := self._child(above, name)) is None:
                 continue
             with _closing(top):
-                for folder, thing in self._walk(top, kept):
-                    if not isinstance(thing, os.DirEntry) or thing.name in names or not only(thing.name):
+                for folder, thing in self._walk(top, kept, wanted=only):
+                    if not isinstance(thing, os.DirEntry) or thing.name in names:
                         continue
                     if thing.is_file(follow_symlinks=False):
                         self._unlink(folder, thing.name, thing.stat(follow_symlinks=False).st_size)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from vmseal.seal import catalogue, devices, luks, lvm_uuids, mounts, roots
+from vmseal.seal import catalogue, devices, luks, lvm_uuids, mounts, profile, roots
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.catalogue import Operation
 from vmseal.seal.errors import SealRefused
@@ -31,6 +31,7 @@ from vmseal.seal.wiping import Wiping
 Message = dict[str, object]
 # Where in the whole each stage begins, in percent.
 ASSEMBLING, INSPECTING, MOUNTING, OPERATING, ERASING, FINISHING = 0.0, 5.0, 15.0, 20.0, 60.0, 95.0
+SHOWN_EVERY = 0.1  # seconds between two operations that are shown
 NO_FS_UUIDS = (
     "fs-uuids is not done by the appliance: a new UUID in a file system breaks the guest's fstab and boot loader. Leave"
     " the operation out, or use --sealer virt-sysprep"
@@ -49,7 +50,6 @@ def answer(request: Mapping[str, object], emit: Callable[[Message], None]) -> No
         text = f"{seal.stage}: {type(error).__name__}: {error}"
         emit({"event": "error", "reason": _reason(error), "message": _printable(text), "untouched": seal.untouched})
     else:
-        emit({"event": "progress", "percent": 100.0, "operation": "done", "writing": not seal.untouched})
         emit({"event": "report", "report": report})
 
 
@@ -65,12 +65,13 @@ class _Seal:
         self.stage = "starting"
         self._emit = emit
         self._began = time.monotonic()
+        self._shown = 0.0  # when an operation was shown last
 
     def run(self, request: Mapping[str, object]) -> dict[str, object]:
         """Do it; raises SealRefused and OSError."""
         options = _mapping(request.get("settings", {}))
         settings = Settings.from_json(options)
-        operations = [catalogue.from_json(_mapping(item)) for item in _list(request.get("operations", []))]
+        operations = _operations(request.get("operations", []), options)
         if any(operation.code == "fs-uuids" for operation in operations):
             raise SealRefused("appliance-unable", NO_FS_UUIDS)
         dry_run, erase = options.get("dry_run") is True, options.get("erase", True) is not False
@@ -117,7 +118,7 @@ class _Seal:
         self,
         assembly: Assembly,
         mounted: Mounts,
-        operations: list[Operation],
+        operations: Sequence[Operation],
         choice: tuple[Settings, Randomness, bool],
         wiping: Wiping | None,
     ) -> tuple[Guest, list[OperationReport], frozenset[str]]:
@@ -145,7 +146,7 @@ class _Seal:
     def _close(
         self,
         assembly: Assembly,
-        operations: list[Operation],
+        operations: Sequence[Operation],
         random: Randomness,
         *,
         wiping: Wiping | None,
@@ -176,6 +177,11 @@ class _Seal:
         self._emit({"event": "progress", "percent": percent, "operation": operation, "writing": writing})
 
     def _operation(self, part: float, name: str) -> None:
+        """Say which operation begins, but not oftener than anybody can read: each line takes its time."""
+        now, self.stage = time.monotonic(), name or self.stage
+        if not name or now - self._shown < SHOWN_EVERY:
+            return
+        self._shown = now
         self._progress(OPERATING + round(part * (ERASING - OPERATING), 1), name)
 
 
@@ -207,6 +213,13 @@ def _without_host(report: SealReport) -> dict[str, object]:
     """Return the report without the fields that only the host can fill in."""
     data = replace(report).as_json()
     return {key: value for key, value in data.items() if key not in {"sealer", "version", "accelerator", "disks"}}
+
+
+def _operations(asked: object, options: Mapping[str, object]) -> Sequence[Operation]:
+    """Return the operations asked for; without any, those of the profile that come with the program."""
+    if asked is None:
+        return profile.select(catalogue.own(), str(options.get("profile", "")))
+    return [catalogue.from_json(_mapping(item)) for item in _list(asked)]
 
 
 def _disks(request: Mapping[str, object]) -> list[Path]:

@@ -220,14 +220,21 @@ class Tree:
                 else:
                     child.close()
 
-    def _walk(self, folder: Folder, keep: frozenset[tuple[Identity, str]] = frozenset()) -> Iterator[Step]:
+    def _walk(
+        self,
+        folder: Folder,
+        keep: frozenset[tuple[Identity, str]] = frozenset(),
+        *,
+        wanted: Callable[[str], bool] | None = None,
+    ) -> Iterator[Step]:
         def pass_by(inside: Folder, name: str) -> bool:
             if (inside.identity, name) in keep:
                 inside.stays = True
                 return True
             return self._gone(inside, name)
 
-        return walk(folder, pass_by, self._may_enter)
+        needed = keep or self.dry_run
+        return walk(folder, pass_by if needed else None, self._may_enter, wanted=wanted)
 
     def _is_disguised(self, folder: Folder) -> bool:
         """Whether a link led to a folder of the system where the path names another."""

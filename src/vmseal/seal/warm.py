@@ -11,7 +11,7 @@ HOMES = ("/root", "/home/any")  # patterns of /root itself are looked for togeth
 
 def warm() -> None:
     """Take the program's patterns apart and prepare the system call that opens folders; what it makes is kept."""
-    for operation in catalogue.load():
+    for operation in catalogue.own():
         for globs in (operation.remove, operation.remove_files, operation.empty, operation.report, operation.unless):
             pattern.places(globs, HOMES)
         pattern.places(operation.remove_files_under, HOMES)

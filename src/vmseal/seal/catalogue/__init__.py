@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 
 # Done by whoever has the devices, after the guest's file systems are unmounted; not by ``run``.
@@ -126,6 +127,12 @@ def load(files: Iterable[Path] | None = None) -> tuple[Operation, ...]:
     from vmseal.seal.catalogue import reading  # noqa: PLC0415  it imports this module
 
     return reading.load(own_files() if files is None else files)
+
+
+@cache
+def own() -> tuple[Operation, ...]:
+    """Return the operations that come with the program; read once."""
+    return load()
 
 
 def to_json(operation: Operation) -> dict[str, object]:

@@ -58,6 +58,11 @@ class OwnProfile:
         )
 
 
+def are_there(folder: Path = OPERATIONS) -> bool:
+    """Whether the administrator has operations of their own."""
+    return any(folder.glob("*.toml"))
+
+
 def load(folder: Path = OPERATIONS) -> tuple[Operation, ...]:
     """Return the program's operations and those of the folder, if there is one, in the order in which they run.
 

@@ -95,7 +95,10 @@ class BlockDevice:
 
     def read_blocks(self, blocks: Iterable[int], block: int) -> Iterator[tuple[int, bytearray]]:
         """Read blocks of ``block`` bytes by number, in ascending order and with few, large reads."""
-        for first, last in _spans(sorted(set(blocks)), block):
+        spans = list(_spans(sorted(set(blocks)), block))
+        for first, last in spans:  # all at once, so that none is waited for
+            os.posix_fadvise(self._fd, first[0] * block, (last - first[0] + 1) * block, os.POSIX_FADV_WILLNEED)
+        for first, last in spans:
             span = memoryview(self.read(first[0] * block, (last - first[0] + 1) * block))
             for number in first:
                 at = (number - first[0]) * block

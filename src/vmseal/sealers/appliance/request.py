@@ -6,7 +6,7 @@ import base64
 import os
 
 from vmseal.seal import catalogue
-from vmseal.seal.catalogue import Operation, Profile, dropins
+from vmseal.seal.catalogue import Profile, dropins
 from vmseal.seal.errors import SealRefused
 from vmseal.seal.settings import MachineId
 from vmseal.sealers.sealer import ApplianceUnable, RequestNotPossible, SealRequest
@@ -27,7 +27,7 @@ def as_json(request: SealRequest) -> dict[str, object]:
     return {
         "verb": "seal",
         "disks": [{"name": str(disk.path)} for disk in request.disks],
-        "operations": [catalogue.to_json(operation) for operation in _operations(request)],
+        "operations": _operations(request),
         "settings": _settings(request),
         "keys": [{"selector": key.selector, "key": base64.b64encode(key.key).decode()} for key in request.keys],
         "random": os.urandom(RANDOM_BYTES).hex(),
@@ -48,8 +48,12 @@ def _settings(request: SealRequest) -> dict[str, object]:
     }
 
 
-def _operations(request: SealRequest) -> tuple[Operation, ...]:
+def _operations(request: SealRequest) -> list[dict[str, object]] | None:
+    """Return what is to be done; None where the profile says it all: the appliance has the catalogues read already."""
+    if request.operations is None and not dropins.are_there() and request.profile in {None, *dropins.BUILT_IN}:
+        return None
     try:
-        return dropins.select(request.profile or Profile.DEFAULT, request.operations)
+        chosen = dropins.select(request.profile or Profile.DEFAULT, request.operations)
     except SealRefused as error:
         raise RequestNotPossible(error.message) from error
+    return [catalogue.to_json(operation) for operation in chosen]
