@@ -36,6 +36,7 @@ SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=de
 BANDWIDTH = 2**40  # bytes a second; QEMU's default for a migration is 128 MiB
 POLL = 0.005  # seconds
 QUIT_DEADLINE = 30.0  # seconds; QEMU writes the images' metadata back at its end
+FULL = ("No space left on device", "Disk quota exceeded")
 LOCKED = ("lock", "Is another process using the image")
 
 
@@ -310,7 +311,8 @@ class Machine:
     def is_host_full(self) -> bool:
         """Whether QEMU could not write because the host has no space left."""
         data = self.qmp.events.get("BLOCK_IO_ERROR")
-        return isinstance(data, dict) and data.get("nospace") is True
+        # QEMU fills in "nospace" only where it would stop the VM; the reason is strerror's, and QEMU's locale is C.
+        return isinstance(data, dict) and (data.get("nospace") is True or data.get("reason") in FULL)
 
     async def go_on(self) -> None:
         """Have a restored VM run."""

@@ -1,0 +1,133 @@
+"""How many canaries of each group are readable in the raw image: after our seal, and after stock virt-sysprep.
+
+Prints the table of docs/explanation/erasing.md (``pytest -m long -s``), and writes it to bench/results/canaries.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.bench.measured import RESULTS, stock_environment
+from tests.contract.erase_rig import mounted, run
+from tests.system.canaries import canary, found, plant
+from tests.system.hostile_rig import debugfs
+
+from vmseal.model.volume import VolumeFormat
+from vmseal.seal.catalogue import Kind, dropins
+from vmseal.seal.report import SealReport
+from vmseal.sealers.accelerator import Accelerators
+from vmseal.sealers.appliance import Appliance
+from vmseal.sealers.sealer import Disk, SealRequest
+
+MIB = 1 << 20
+FIRST, ROOT, SWAP = 2, 512, 16  # MiB: where the first partition begins, and the partitions' sizes
+BETWEEN = 2  # MiB between the partitions and behind them
+EXTRA = {"names": 60000, "names deleted earlier": 61000, "gaps": 62000, "swap": 63000}  # numbers of their canaries
+EACH = 40
+EARLIER = "content deleted earlier"
+
+
+def put_names(root: Path) -> None:
+    """Make files whose names are canaries: some that a seal removes, and some that are removed at once."""
+    names = {group: [os.fsdecode(canary(EXTRA[group] + number)) for number in range(EACH)] for group in EXTRA}
+    for number, name in enumerate(names["names"]):
+        folder = root / ("tmp", "var/tmp", "root/.cache", "var/spool/cron/crontabs")[number % 4]
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    for name in names["names deleted earlier"]:
+        (root / "stay" / name).touch()
+    os.sync()
+    for name in names["names deleted earlier"]:
+        (root / "stay" / name).unlink()
+
+
+def make_disk(folder: Path) -> tuple[Path, dict[str, bytes]]:
+    """Make a disk with gaps, a root and swap, all with canaries; return it, and the canaries of the root's files."""
+    root, disk = folder / "root.raw", folder / "disk.raw"
+    for path, size in ((root, ROOT), (disk, FIRST + ROOT + SWAP + 2 * BETWEEN)):
+        path.touch()
+        os.truncate(path, size * MIB)
+    run("mke2fs", "-q", "-F", "-t", "ext4", root)
+    with mounted(root) as top:
+        planted = plant(top)
+        put_names(top)
+    second = FIRST + ROOT + BETWEEN
+    table = f"label: dos\nstart={FIRST}MiB,size={ROOT}MiB\nstart={second}MiB,size={SWAP}MiB,type=82\n"
+    subprocess.run(["/usr/sbin/sfdisk", "-q", str(disk)], input=table, text=True, check=True)
+    run("dd", f"if={root}", f"of={disk}", "bs=1M", f"seek={FIRST}", "conv=notrunc,sparse", "status=none")
+    swap = folder / "swap.raw"
+    swap.touch()
+    os.truncate(swap, SWAP * MIB)
+    run("mkswap", "-q", swap)
+    run("dd", f"if={swap}", f"of={disk}", "bs=1M", f"seek={second}", "conv=notrunc", "status=none")
+    dice = random.Random(1)  # noqa: S311  for test data
+    gaps = (MIB, FIRST * MIB), ((FIRST + ROOT) * MIB, second * MIB), ((second + SWAP) * MIB, disk.stat().st_size)
+    with disk.open("r+b") as file:
+        for number in range(EACH):
+            start, end = gaps[number % 3]
+            file.seek(dice.randrange(start, end - 20))
+            file.write(canary(EXTRA["gaps"] + number))
+            file.seek(dice.randrange(second * MIB + 8192, (second + SWAP) * MIB - 20))
+            file.write(canary(EXTRA["swap"] + number))
+    root.unlink()
+    return disk, {path: planted.files[path] for path in planted.removed}
+
+
+def groups_of(files: dict[str, bytes], report: SealReport) -> dict[bytes, str]:
+    """Return the group of each canary: the kind of the operation that removed its file, or where it was put."""
+    kinds = {operation.name: operation.kind.value for operation in dropins.load()}
+    by_path = {change.path: kinds.get(each.name, "") for each in report.operations for change in each.paths}
+    groups = {content: by_path.get(path, EARLIER) for path, content in files.items()}
+    extra = {canary(first + number): group for group, first in EXTRA.items() for number in range(EACH)}
+    return groups | extra
+
+
+def table_of(groups: dict[bytes, str], ours: set[bytes], theirs: set[bytes]) -> str:
+    planted = Counter(groups.values())
+    order = [*(kind.value for kind in Kind), EARLIER, *EXTRA]
+    lines = ["| group | planted | vmseal, profile `default` | stock virt-sysprep |", "|---|---|---|---|"]
+    counts = [Counter(group for text, group in groups.items() if text in readable) for readable in (ours, theirs)]
+    lines += [f"| {group} | {planted[group]} | {counts[0][group]} | {counts[1][group]} |" for group in order]
+    sums = " | ".join(str(each.total()) for each in (planted, *counts))
+    return "\n".join([*lines, f"| all | {sums} |", ""])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for file in tmp_path.glob("*.raw"):
+        file.unlink()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_of_no_group_is_a_canary_readable_after_the_seal(folder: Path) -> None:
+    disk, files = make_disk(folder)
+    other = folder / "other.raw"
+    shutil.copyfile(disk, other)
+    command = ["virt-sysprep", "-q", "--format", "raw", "-a", str(other)]
+    subprocess.run(command, env=stock_environment(folder), check=True)
+    assert ".bash_history" not in debugfs(other, "ls /root", offset=FIRST * MIB)  # its status says nothing
+    sealer = Appliance(state=folder / "state", accelerators=Accelerators(folder))
+    request = SealRequest(
+        name="canaries", disks=(Disk(disk, VolumeFormat.RAW),), deadline=1800, profile="default", erase=True
+    )
+    planted = found(disk)
+    groups = groups_of(files, asyncio.run(sealer.seal(request, lambda _progress: None)))
+    assert set(groups) <= planted
+    assert len(groups) >= 400
+    ours, theirs = found(disk), found(other)
+    text = table_of(groups, ours, theirs)
+    print(f"\n{text}")  # noqa: T201  the result
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "canaries.md").write_text(text)
+    assert groups.keys() & ours == set()
+    assert len(groups.keys() & theirs) > 100  # the search finds what is there
