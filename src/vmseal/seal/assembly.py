@@ -64,6 +64,12 @@ class Assembly:
             self._scan()
             if not (self._start_arrays() or self._open_luks() or self._activate_groups()):
                 break
+        else:
+            raise SealRefused(
+                "unsupported-guest",
+                f"more than {MAX_LAYERS} layers of LVM, RAID and LUKS stand on each other: what is on the last is not"
+                " looked at, and would not be sealed",
+            )
         self._refuse_what_is_closed()
 
     def close(self, between: Callable[[VolumeGroup], None] = lambda _: None) -> None:

@@ -211,7 +211,7 @@ def find_groups(devices: Sequence[BlockDevice]) -> list[VolumeGroup]:
     texts: dict[str, tuple[int, str, Section]] = {}  # by UUID of the group: the newest copy
     for text in {volume.text for volume in volumes if volume.text}:
         name, metadata = _group(text)
-        uuid, sequence = str(metadata.get("id", "")), int(str(metadata.get("seqno", 0)))
+        uuid, sequence = str(metadata.get("id", "")), _sequence(name, metadata)
         if uuid not in texts or texts[uuid][0] < sequence:
             texts[uuid] = (sequence, name, metadata)
     by_uuid = {volume.uuid: volume for volume in volumes}
@@ -229,6 +229,13 @@ def find_groups(devices: Sequence[BlockDevice]) -> list[VolumeGroup]:
             )
         )
     return sorted(groups, key=lambda group: group.name)
+
+
+def _sequence(name: str, metadata: Section) -> int:
+    try:
+        return integer(metadata, "seqno")
+    except (KeyError, TypeError, ValueError) as error:
+        raise BadMetadata(f"the metadata of the volume group {name} has no sequence number") from error
 
 
 def _group(text: str) -> tuple[str, Section]:
@@ -255,9 +262,10 @@ def activate(group: VolumeGroup, devices: Sequence[BlockDevice]) -> None:
     try:
         for volume in volumes:
             mapper.create(volume.name, volume.uuid, volume.table)
-    except OSError as error:
+    except (OSError, ValueError, struct.error) as error:  # a name or number that is none of LVM's
         raise SealRefused(
-            "unsupported-guest", f"the volumes of {group.name} cannot be activated: {error.strerror}"
+            "unsupported-guest",
+            f"the volumes of the volume group {group.name} cannot be activated: {getattr(error, 'strerror', error)}",
         ) from error
 
 
@@ -273,6 +281,8 @@ def deactivate(group: VolumeGroup, devices: Sequence[BlockDevice]) -> None:
         except OSError as error:
             if error.errno != errno.ENXIO:  # it was never activated
                 raise SealRefused("failed", f"{volume.name} cannot be closed: {error.strerror}") from error
+        except (ValueError, struct.error):
+            continue  # the name is none: it was never activated
 
 
 @dataclass(frozen=True)

@@ -76,6 +76,8 @@ def _check_file(path: Path, *, writable: bool) -> None:
 
 async def _check_image(disk: Disk) -> tuple[Layer, ...]:
     chain = await _chain(disk)
+    if not chain[0]["virtual-size"]:
+        raise DiskUnreadable(f"{disk.path} is empty: it has 0 bytes; give the disk image")
     layers = tuple(Layer(Path(image["filename"]), image["format"], image["virtual-size"]) for image in chain)
     if disk.format is VolumeFormat.RAW:
         with disk.path.open("rb") as file:

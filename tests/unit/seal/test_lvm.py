@@ -35,7 +35,7 @@ segment2 { start_extent = 4 extent_count = 6 type = "striped" stripe_count = 2 s
 stripes = [ "pv0", 8, "pv1", 0 ] }"""
 
 
-def text(volumes: str = f"my-root {{ {ROOT} {SEGMENTS} }}", seqno: int = 3) -> str:
+def text(volumes: str = f"my-root {{ {ROOT} {SEGMENTS} }}", seqno: int | str = 3) -> str:
     return f"""data-vg {{
 id = "{dashed(GROUP)}"
 seqno = {seqno}
@@ -93,6 +93,11 @@ def test_the_newest_copy_counts_and_a_member_may_have_none(tmp_path: Path) -> No
     bare = volume(tmp_path / "three", SECOND, "")
     (group,) = find_groups([old, bare])
     assert not group.missing
+
+
+def test_a_sequence_number_that_is_none_is_bad_metadata(tmp_path: Path) -> None:
+    with pytest.raises(lvm.BadMetadata, match="data-vg"):
+        find_groups([volume(tmp_path / "one", FIRST, text("", seqno="x"))])
 
 
 def test_plain_volumes_become_tables(pair: list[BlockDevice]) -> None:
