@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 from enum import StrEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -57,7 +58,7 @@ class Accelerators:
             return Accelerator.TCG
         if platform.machine() not in MACHINES_WITH_PROBE:
             return Accelerator.KVM  # QEMU itself falls back when it cannot open it; more is not known
-        key = await self._key()
+        key = self._key()
         known = self._recall(key)
         if known is None:
             known = Accelerator.KVM if await self.works(Accelerator.KVM) else Accelerator.TCG
@@ -67,7 +68,7 @@ class Accelerators:
 
     async def distrust_kvm(self) -> None:
         """Remember that KVM does not work, although the probe did: an appliance did not start with it."""
-        self._remember(await self._key(), Accelerator.TCG)
+        self._remember(self._key(), Accelerator.TCG)
 
     async def works(self, accelerator: Accelerator) -> bool:
         """Whether a VM executes instructions with ``accelerator``."""
@@ -89,11 +90,16 @@ class Accelerators:
         except FileNotFoundError as error:
             raise ProgramMissing(f"{error} (Debian: qemu-system-x86)") from error
 
-    async def _key(self) -> list[str]:
-        version = (await self._run([self._qemu, "--version"])).output.splitlines()[:1]
-        device = self._kvm.stat()
+    def _key(self) -> list[str]:
+        """Return what the answer depends on; QEMU is not asked for its version: that takes as long as a restore."""
+        found = shutil.which(self._qemu)
+        if found is None:
+            raise ProgramMissing(f"{self._qemu}: program not found; install it (Debian: qemu-system-x86)")
+        program = Path(found).resolve()
+        qemu, device = program.stat(), self._kvm.stat()
+        version = f"{program}:{qemu.st_ino}:{qemu.st_size}:{qemu.st_mtime_ns}"
         boot = self._boot_id.read_text().strip()
-        return [*version, f"{device.st_ino}:{device.st_rdev}:{device.st_mode}:{os.geteuid()}", boot]
+        return [version, f"{device.st_ino}:{device.st_rdev}:{device.st_mode}:{os.geteuid()}", boot]
 
     def _recall(self, key: list[str]) -> Accelerator | None:
         try:

@@ -173,7 +173,7 @@ class Machine:
         hardware, board = self._hardware, _board()
         command = [*_without_rights(hardware.accelerator), hardware.qemu]
         command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", SANDBOX]
-        command += ["-machine", board.machine, "-accel", _accelerator(hardware.accelerator), "-cpu", hardware.model]
+        command += ["-machine", board.machine, "-accel", self._accelerator(), "-cpu", hardware.model]
         # Without hotplug the kernel inside hears of no new disk by itself: it looks for them in their order.
         command += ["-smp", "1", "-m", str(hardware.memory), "-name", "vmseal-appliance"]
         command += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
@@ -182,6 +182,11 @@ class Machine:
         command += ["-chardev", f"socket,id=port,fd={port.fileno()}"]
         command += ["-device", f"virtserialport,chardev=port,name={PORT}"]
         return [*command, *self._boot_options(board, passed)]
+
+    def _accelerator(self) -> str:
+        # A buffer (MiB) that holds what a seal translates: a full one is emptied. A VM that boots uses more memory.
+        size = 32 if self._boot.snapshot is None else 64
+        return "kvm" if self._hardware.accelerator is Accelerator.KVM else f"tcg,thread=single,tb-size={size}"
 
     def _boot_options(self, board: _Board, passed: ExitStack) -> list[str]:
         boot = self._boot
@@ -336,11 +341,6 @@ class Machine:
             raise ApplianceFailed(f"QEMU did not end within {QUIT_DEADLINE:g} s")
         if ended := self._task.result().returncode:
             raise ApplianceFailed(f"QEMU ended ({ended}): {self.last_words()}")
-
-
-def _accelerator(accelerator: Accelerator) -> str:
-    # One thread, and a buffer (MiB) that just holds what one seal translates: a full one is thrown away as a whole.
-    return "tcg,thread=single,tb-size=64" if accelerator is Accelerator.TCG else "kvm"
 
 
 def _without_rights(accelerator: Accelerator) -> list[str]:
