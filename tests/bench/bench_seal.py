@@ -27,6 +27,7 @@ ROUNDS = int(os.environ.get("VMSEAL_BENCH_ROUNDS", "3"))
 GUESTS = ("debian12-ext4", "debian12-xfs", "debian12-lvm", "debian12-two-disks")
 MANY, AT_ONCE = 20, 2
 FILES, IN_A_FOLDER = (2_000, 137_000), 10  # beside the 13,000 of the guest: 15,000 and 150,000
+LARGER = 6 << 30  # bytes: the guest's own disk has not inodes enough
 DISKS = (1, 4, 8)
 MACHINE = {"machine": platform.machine(), "cpus": os.cpu_count()}
 
@@ -75,6 +76,7 @@ def test_first_use_and_warm(state: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("guest", GUESTS)
 def test_beside_virt_sysprep(state: Path, tmp_path: Path, guest: str) -> None:
     environment = stock_environment(tmp_path)
+    measure(vmseal(state, overlays(guest, tmp_path / "warm"), "--sealer", "appliance"))
     commands: dict[str, Callable[[Sequence[Path]], tuple[list[str], dict[str, str] | None]]] = {
         "virt-sysprep": lambda disks: (stock(disks), environment),
         "appliance, default, erasing": lambda disks: (vmseal(state, disks, "--sealer", "appliance"), None),
@@ -127,7 +129,12 @@ def with_files(count: int, image: Path) -> Path:
     [disk] = asyncio.run(build_guest(RECIPES[GUESTS[0]]))
     raw = image.with_suffix(".raw")
     subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(raw)], check=True)
+    os.truncate(raw, LARGER)
+    subprocess.run(["sfdisk", "-q", "-N", "1", str(raw)], input=", +", text=True, check=True)
     with mounted(raw) as top:
+        subprocess.run(
+            ["resize2fs", subprocess.check_output(["findmnt", "-no", "SOURCE", top], text=True).strip()], check=True
+        )
         for number in range(count // IN_A_FOLDER):
             folder = top / f"usr/share/bench/{number // 100}/{number}"
             folder.mkdir(parents=True)

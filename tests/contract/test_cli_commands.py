@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from vmseal.cli.main import app
+from vmseal.cli.application import whole
 
 VM = {"id": "11111111-1111-1111-1111-111111111111", "name": "src", "status": "down"}
 TEMPLATE = {
@@ -98,7 +98,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def invoke(tmp_path: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, [*arguments, "--state", str(tmp_path)])
+    return CliRunner().invoke(whole(), [*arguments, "--state", str(tmp_path)])
 
 
 def test_vm_list(engine: Engine, tmp_path: Path) -> None:

@@ -2,78 +2,35 @@
 
 from __future__ import annotations
 
-import inspect
-import os
 import sys
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
 
-import typer
+from vmseal.cli import application
 
-from vmseal.cli import appliance, exits, job, operations, programs, seal, template, vm
-from vmseal.cli.options import command, common_parameters, take_common, with_errors, with_signature
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"vmseal {version('vmseal')}")  # noqa: T201  the program's output
-        raise typer.Exit
-
-
-VersionOption = Annotated[
-    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-]
-
-
-def _root(context: typer.Context, **given: Any) -> None:
-    """Turn virtual machines into sealed templates: copies that hold nothing of the machine they were made of."""
-    given.pop("show_version")
-    context.obj = take_common(context, given)
-
-
-def _host(context: typer.Context, **given: Any) -> None:
-    """Run the host agent, or see what the engine knows of the agents."""
-    common = take_common(context, given)
-    if context.invoked_subcommand is not None:
-        context.obj = common
-        return
-    options = common.completed(os.environ)
-    with_errors(options, lambda: programs.run_host(options))
-
-
-CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-SHOW_VERSION = inspect.Parameter(
-    "show_version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=VersionOption
-)
-
-app = typer.Typer(
-    name="vmseal",
-    no_args_is_help=True,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,  # a traceback is for -v only, see options.with_errors
-    epilog=f"Exit codes:\n\n{exits.table()}",
-)
-app.callback()(with_signature(_root, [CONTEXT, SHOW_VERSION, *common_parameters()]))
-command(app, "up")(programs.run_up)
-command(app, "engine")(programs.run_engine)
-seal.add_to(app)
-app.add_typer(operations.app, name="operations")
-app.add_typer(appliance.app, name="appliance")
-app.add_typer(vm.app, name="vm")
-app.add_typer(template.app, name="template")
-app.add_typer(job.app, name="job")
-app.add_typer(job.events, name="event")
-job.hosts.callback(invoke_without_command=True)(with_signature(_host, [CONTEXT, *common_parameters()]))
-app.add_typer(job.hosts, name="host")
+SEAL = "seal"
+VIRT_SYSPREP = "virt-sysprep"
+VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
 
 
 def main() -> None:
     """Run the program; the console script's entry point. Under the name virt-sysprep it is ``vmseal seal``."""
     arguments = sys.argv[1:]
-    if Path(sys.argv[0]).name == seal.VIRT_SYSPREP:
-        arguments = ["seal", "--profile", "sysprep", "--lines", *arguments]
+    if Path(sys.argv[0]).name == VIRT_SYSPREP:
+        arguments = [SEAL, "--profile", "sysprep", "--lines", *arguments]
+    app = application.only_seal() if command_of(arguments) == SEAL else application.whole()
     app(arguments, prog_name="vmseal")
+
+
+def command_of(arguments: Sequence[str]) -> str:
+    """Return the sub-command: the first word that is neither an option nor an option's value; "" without one."""
+    words = iter(arguments)
+    for word in words:
+        if word in VALUED:
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 import typer.main
 
+from vmseal.cli import application
 from vmseal.cli.exits import ExitCode
 from vmseal.cli.options import PANEL
 
@@ -23,9 +24,7 @@ _FILES = {
 
 def render() -> str:
     """Return ``vmseal.1`` in troff's man macros; made from the application, so equal for equal code."""
-    from vmseal.cli.main import app  # noqa: PLC0415  the application imports the sub-commands, which need not import us
-
-    root: Any = typer.main.get_command(app)  # Typer keeps its own copy of click, without public types
+    root: Any = typer.main.get_command(application.whole())  # Typer keeps its own copy of click, without public types
     lines = [
         '.\\" Made by vmseal.cli.manual from the program itself; do not edit.',
         f'.TH VMSEAL 1 "" "vmseal {version("vmseal")}" "User Commands"',

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from vmseal.cli.main import app
+from vmseal.cli.application import whole
 from vmseal.seal.catalogue import dropins
 
 OWN = '[[operation]]\nname = "own-thing"\nwhy = "ours"\nclass = "log"\nprofile = "none"\nremove = ["/opt/ours/*"]\n'
@@ -22,7 +22,7 @@ def no_folder_of_the_host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Pa
 
 
 def run(*words: str) -> tuple[int, str, str]:
-    result = CliRunner().invoke(app, ["operations", *words])
+    result = CliRunner().invoke(whole(), ["operations", *words])
     return result.exit_code, result.stdout, result.stderr
 
 

@@ -1,0 +1,88 @@
+"""The application of the program ``vmseal``: its sub-commands, all or the one that is in a hurry."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+
+from vmseal.cli import exits
+from vmseal.cli.options import command, common_parameters, take_common, with_errors, with_signature
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"vmseal {version('vmseal')}")  # noqa: T201  the program's output
+        raise typer.Exit
+
+
+VersionOption = Annotated[
+    bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+def _root(context: typer.Context, **given: Any) -> None:
+    """Turn virtual machines into sealed templates: copies that hold nothing of the machine they were made of."""
+    given.pop("show_version")
+    context.obj = take_common(context, given)
+
+
+def _host(context: typer.Context, **given: Any) -> None:
+    """Run the host agent, or see what the engine knows of the agents."""
+    common = take_common(context, given)
+    if context.invoked_subcommand is not None:
+        context.obj = common
+        return
+    from vmseal.cli import programs  # noqa: PLC0415  see whole()
+
+    options = common.completed(os.environ)
+    with_errors(options, lambda: programs.run_host(options))
+
+
+CONTEXT = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+SHOW_VERSION = inspect.Parameter(
+    "show_version", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=VersionOption
+)
+
+
+def only_seal() -> typer.Typer:
+    """Return the application with ``seal`` alone: the others' libraries take as long to load as a VM to restore."""
+    from vmseal.cli import seal  # noqa: PLC0415
+
+    app = _empty()
+    seal.add_to(app)
+    return app
+
+
+def whole() -> typer.Typer:
+    """Return the application with all its sub-commands."""
+    from vmseal.cli import appliance, job, operations, programs, seal, template, vm  # noqa: PLC0415
+
+    app = _empty()
+    command(app, "up")(programs.run_up)
+    command(app, "engine")(programs.run_engine)
+    seal.add_to(app)
+    app.add_typer(operations.app, name="operations")
+    app.add_typer(appliance.app, name="appliance")
+    app.add_typer(vm.app, name="vm")
+    app.add_typer(template.app, name="template")
+    app.add_typer(job.app, name="job")
+    app.add_typer(job.events, name="event")
+    job.hosts.callback(invoke_without_command=True)(with_signature(_host, [CONTEXT, *common_parameters()]))
+    app.add_typer(job.hosts, name="host")
+    return app
+
+
+def _empty() -> typer.Typer:
+    app = typer.Typer(
+        name="vmseal",
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,  # a traceback is for -v only, see options.with_errors
+        epilog=f"Exit codes:\n\n{exits.table()}",
+    )
+    app.callback()(with_signature(_root, [CONTEXT, SHOW_VERSION, *common_parameters()]))
+    return app
