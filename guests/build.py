@@ -14,6 +14,7 @@ import logging
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -24,7 +25,7 @@ from guests.cache import cached, key_of
 from guests.disks import key as disk_key
 from guests.disks import make_disks
 from guests.programs import run
-from guests.recipes import RECIPES, Recipe
+from guests.recipes import OTHER_RELEASES, RECIPES, Recipe
 from vmseal.model.errors import VmsealError
 from vmseal.model.volume import VolumeFormat
 from vmseal.sealers.accelerator import Accelerators
@@ -80,7 +81,7 @@ async def build_guest(
     accelerators = Accelerators(cache)
 
     async def make(folder: Path) -> None:
-        base = await cached(cache, f"tree-{tree.key()}", tree.make)
+        base = await cached(cache, f"tree-{tree.key(recipe.suite)}", partial(tree.make, suite=recipe.suite))
         accelerator = await accelerators.best()
         made = await make_disks(recipe, base / tree.TAR, folder, accelerator)
         identity = await _use(as_disks(made), Machine(accelerator=accelerator))
@@ -94,7 +95,7 @@ async def build_guest(
             await _convert(image, folder / image.with_suffix(".raw").name, "raw")
         (folder / IDENTITY).write_text((built / IDENTITY).read_text())
 
-    key = f"{recipe.name}-{key_of(tree.key(), disk_key(recipe), USE)}"
+    key = f"{recipe.name}-{key_of(tree.key(recipe.suite), disk_key(recipe), USE)}"
     built = await cached(cache, key, make)
     if disk_format is VolumeFormat.RAW:
         built = await cached(cache, f"{key}-raw", convert)
@@ -130,15 +131,16 @@ def _images(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Build the guests that are named on the command line, all by default, and print their images."""
+    """Build the guests that are named on the command line, by default all of Debian 12, and print their images."""
+    known = RECIPES | OTHER_RELEASES
     parser = argparse.ArgumentParser(prog="python -m guests.build", description=main.__doc__)
-    parser.add_argument("recipe", nargs="*", choices=[*RECIPES, []], help=", ".join(RECIPES))
+    parser.add_argument("recipe", nargs="*", choices=[*known, []], help=", ".join(known))
     parser.add_argument("--raw", action="store_true", help="raw images instead of qcow2")
     parser.add_argument("--cache", type=Path, default=CACHE, help="where built guests are kept (%(default)s)")
     options = parser.parse_args()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     disk_format = VolumeFormat.RAW if options.raw else VolumeFormat.COW
-    recipes = [RECIPES[name] for name in options.recipe or RECIPES]
+    recipes = [known[name] for name in options.recipe or RECIPES]
     try:
         asyncio.run(_build_all(recipes, options.cache, disk_format))
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -5,10 +5,18 @@ A recipe says what is on which disk; everything else about a guest is the same f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 ROOT_SIZE = 2048  # MiB, with the one before the first partition
+
+
+class Suite(StrEnum):
+    """A release of Debian, by the name that it has in package sources."""
+
+    BULLSEYE = "bullseye"  # 11
+    BOOKWORM = "bookworm"  # 12
+    TRIXIE = "trixie"  # 13
 
 
 class FileSystem(StrEnum):
@@ -71,6 +79,7 @@ class Recipe:
     name: str
     hostname: str
     disks: tuple[DiskLayout, ...]
+    suite: Suite = field(default=Suite.BOOKWORM, repr=False)  # the disks' key in the cache does without it
 
     def __post_init__(self) -> None:
         first = self.disks[0].partitions[0].content
@@ -122,6 +131,16 @@ DEBIAN12_SWAP = Recipe(
     "debian12-swap", "alder", (DiskLayout(ROOT_SIZE + 256, (Partition(EXT4_ROOT, ROOT_SIZE - 1), Partition(Swap()))),)
 )
 
+# What `make demo`, the bench and most tests need.
 RECIPES = {
     recipe.name: recipe for recipe in (DEBIAN12_EXT4, DEBIAN12_XFS, DEBIAN12_LVM, DEBIAN12_TWO_DISKS, DEBIAN12_SWAP)
+}
+
+# The releases before and after, for the tests that take long.
+OTHER_RELEASES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("debian11-ext4", "medlar", (DiskLayout(ROOT_SIZE, (Partition(EXT4_ROOT),)),), Suite.BULLSEYE),
+        Recipe("debian13-ext4", "quince", (DiskLayout(ROOT_SIZE, (Partition(EXT4_ROOT),)),), Suite.TRIXIE),
+    )
 }

@@ -1,6 +1,6 @@
-"""The file tree that all guests start from, as a tar file: Debian 12 from its packages.
+"""The file trees that guests start from, as tar files: Debian from its packages.
 
-One tree with the packages of all recipes serves them all, so that the packages are installed once.
+One tree with the packages of all recipes serves all guests of a release, so that the packages are installed once.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from pathlib import Path
 
 from guests.cache import key_of
 from guests.programs import run, scratch
+from guests.recipes import Suite
 from vmseal.model.errors import VmsealError
 
-SUITE = "bookworm"
 TAR = "tree.tar"
 BOOT_LOADER = ("./boot/grub/i386-pc/boot.img", "./boot/grub/i386-pc/core.img")  # in the tree
 
@@ -92,45 +92,73 @@ class NoPackageSourceError(VmsealError):
     """The machine's apt configuration names no source for the packages."""
 
 
-def key() -> str:
+def key(suite: Suite = Suite.BOOKWORM) -> str:
     """Return the tree's key in the cache: what it is made with, less where it comes from and goes to."""
-    return key_of(SUITE, PACKAGES, SETUP, ESSENTIAL, CUSTOMIZE)
+    return key_of(str(suite), packages(suite), SETUP, ESSENTIAL, CUSTOMIZE)
 
 
-async def make(folder: Path) -> None:
-    """Make the tree as ``folder``/tree.tar."""
+async def make(folder: Path, suite: Suite = Suite.BOOKWORM) -> None:
+    """Make the tree of a release as ``folder``/tree.tar."""
     with scratch(folder) as environment:
-        await run(_mmdebstrap(folder / TAR), log=folder / "build.log", env=environment)
+        await run(_mmdebstrap(folder / TAR, suite), log=folder / "build.log", env=environment)
 
 
-def package_sources(apt: Path = Path("/etc/apt")) -> list[str]:
+def packages(suite: Suite) -> tuple[str, ...]:
+    """Return the packages of a release's guests."""
+    missing = {"usr-is-merged"} if suite is Suite.BULLSEYE else set()  # there mmdebstrap alone merges /usr
+    return tuple(package for package in PACKAGES if package not in missing)
+
+
+def package_sources(apt: Path = Path("/etc/apt"), suite: Suite = Suite.BOOKWORM) -> list[str]:
     """Return the machine's own sources of Debian packages as one-line entries of the guests' suite.
+
+    Where the machine has no source of another release, that release comes from the place of Debian 12: Debian's mirrors
+    keep the supported releases side by side, and its keyring has the keys of all of them.
 
     Raises:
         NoPackageSourceError: there is none for Debian's main archive.
 
     """
     entries = [*_one_line_sources(apt), *_deb822_sources(apt)]
-    wanted = [entry for suite, entry in entries if suite.removesuffix("/").split("-")[0] == SUITE]
+    wanted = _of_suite(entries, suite) or [
+        re.sub(rf"(?<=\s){Suite.BOOKWORM}(?=[-/\s])", suite, entry) for entry in _of_suite(entries, Suite.BOOKWORM)
+    ]
     if not wanted:
         raise NoPackageSourceError(
-            f"no source of Debian {SUITE} in {apt}/sources.list or {apt}/sources.list.d; the demo and test guests are "
-            f"installed from it: add one, such as 'deb MIRROR {SUITE} main'"
+            f"no source of Debian {suite} in {apt}/sources.list or {apt}/sources.list.d; the demo and test guests are "
+            f"installed from it: add one, such as 'deb MIRROR {suite} main'"
         )
-    return wanted
+    return _complete(wanted, suite)
 
 
-def _mmdebstrap(tar: Path) -> list[str]:
+def _of_suite(entries: list[tuple[str, str]], suite: Suite) -> list[str]:
+    return [entry for name, entry in entries if name.removesuffix("/").split("-")[0] == suite]
+
+
+def _complete(entries: list[str], suite: Suite) -> list[str]:
+    """Return the entries less those of which not every package is there any more."""
+    # The security archive of Debian 11 has ended, and mirrors lack the kernel that its index names.
+    return [entry for entry in entries if suite is not Suite.BULLSEYE or f" {suite}-security" not in entry]
+
+
+def _mmdebstrap(tar: Path, suite: Suite) -> list[str]:
     hooks = [("setup", SETUP), ("essential", ESSENTIAL), ("customize", CUSTOMIZE)]
     options = [f"--{name}-hook=set -eu; {script}" for name, script in hooks]
-    # mmdebstrap's own hooks make /bin and the like links before the first package is unpacked.
-    options.insert(1, "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr")
+    options.insert(1, _merged_usr(suite))
     # As root, mmdebstrap mounts /proc and others into the tree. In a name space of its own they go when it is killed.
     namespace = ["unshare", "--mount"] if os.geteuid() == 0 else []
     return [
         *namespace, "mmdebstrap", "--variant=minbase", "--format=tar", "--skip=output/mknod",
-        "--dpkgopt=force-unsafe-io", f"--include={','.join(PACKAGES)}", *options, SUITE, str(tar), *package_sources(),
+        "--dpkgopt=force-unsafe-io", f"--include={','.join(packages(suite))}", *options, suite, str(tar),
+        *package_sources(suite=suite),
     ]  # fmt: skip
+
+
+def _merged_usr(suite: Suite) -> str:
+    """Return the option with which mmdebstrap makes /bin and the like links before the first package is unpacked."""
+    hooks = "/usr/share/mmdebstrap/hooks/merged-usr"
+    # What comes after wants the package usr-is-merged, which Debian 11 does not have.
+    return f"--setup-hook={hooks}/setup00.sh" if suite is Suite.BULLSEYE else f"--hook-dir={hooks}"
 
 
 def _one_line_sources(apt: Path) -> Iterator[tuple[str, str]]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,24 +72,28 @@ def has_ext4_root(recipe: Recipe) -> bool:
 
 
 class SealedGuestTests:
-    """The tests; a subclass says which sealer is tried."""
+    """The tests; a subclass says which sealer is tried, and on which guests."""
 
     sealer: str
+    recipes: Mapping[str, Recipe] = RECIPES
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "sealed" in metafunc.fixturenames:
+            metafunc.parametrize("sealed", list(self.recipes), indirect=True)
+        if "with_ext4" in metafunc.fixturenames:
+            ext4 = [name for name, recipe in self.recipes.items() if has_ext4_root(recipe)]
+            metafunc.parametrize("with_ext4", ext4)
 
     @pytest.fixture(scope="class")
     @classmethod
-    def all_sealed(cls, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sealed]:
+    def sealed_as(cls, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sealed]:
+        """Return what seals a guest and boots its clone, the first time that it is asked for it."""
         folder = tmp_path_factory.mktemp("guests")
+        return cache(lambda name: asyncio.run(seal_and_boot(cls.recipes[name], cls.sealer, folder)))
 
-        async def main() -> list[Sealed]:
-            # One at a time: other tests run beside this, and an emulated guest keeps a core busy.
-            return [await seal_and_boot(recipe, cls.sealer, folder) for recipe in RECIPES.values()]
-
-        return {sealed.recipe.name: sealed for sealed in asyncio.run(main())}
-
-    @pytest.fixture(params=list(RECIPES))
-    def sealed(self, request: pytest.FixtureRequest, all_sealed: dict[str, Sealed]) -> Sealed:
-        return all_sealed[request.param]
+    @pytest.fixture
+    def sealed(self, request: pytest.FixtureRequest, sealed_as: Callable[[str], Sealed]) -> Sealed:
+        return sealed_as(request.param)
 
     def test_the_sealer_is_the_one_that_was_asked_for(self, sealed: Sealed) -> None:
         assert sealed.report.sealer == self.sealer
@@ -125,12 +130,11 @@ class SealedGuestTests:
         assert sealed.report.warnings == []
 
     # An ext4 can be read here without a mount; XFS cannot, its clone is looked at instead.
-    @pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if has_ext4_root(recipe)])
     def test_before_the_first_boot_the_machine_id_is_empty_and_there_are_no_host_keys(
-        self, all_sealed: dict[str, Sealed], name: str, tmp_path: Path
+        self, sealed_as: Callable[[str], Sealed], with_ext4: str, tmp_path: Path
     ) -> None:
         raw = tmp_path / "root.raw"
-        subprocess.run(["qemu-img", "convert", "-O", "raw", all_sealed[name].disks[0].path, raw], check=True)
+        subprocess.run(["qemu-img", "convert", "-O", "raw", sealed_as(with_ext4).disks[0].path, raw], check=True)
 
         def debugfs(command: str) -> str:
             image = f"{raw}?offset={FIRST_PARTITION}"

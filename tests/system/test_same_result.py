@@ -6,26 +6,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
-import os
 import subprocess
 import tarfile
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from guests.build import as_disks, build_guest
 from guests.recipes import DEBIAN12_EXT4
+from tests.system.trees import Tree, backend, tree_of, unexpected, virt_sysprep
 from tests.unit.seal.test_sysprep import DEBIAN_ONLY, IFCFG, IFCFG_TEXT, KEPT, NOBODY, REDHAT_ONLY, REMOVED, RHEL_ONLY
 
 from vmseal.model.volume import VolumeFormat
-from vmseal.sealers.accelerator import Accelerator, Accelerators
 from vmseal.sealers.appliance import Appliance
 from vmseal.sealers.sealer import Disk, SealRequest
 
-pytestmark = [pytest.mark.guests, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.guests, pytest.mark.long, pytest.mark.timeout(3600)]
 
 # What the guest itself needs as it is; and certificates whose removal makes virt-sysprep run a program of the guest,
 # which this guest does not have, and fail.
@@ -37,64 +33,16 @@ NOT_PLANTED = {
     "/usr/local/share/ca-certificates/ipa-ca.crt",
     "/etc/pki/ca-trust/source/ipa.p11-kit",
 }
-DIFFERENT = (
-    "/etc/machine-id",
-    "/var/lib/systemd/random-seed",
-    "/var/lib/urandom/random-seed",
-    "/etc/random-seed",
-    "/var/lib/seedrng/*",
-    "/boot/efi/loader/random-seed",
-    "/etc/systemd/system/vmseal-ssh-hostkeys.service",
-    "/etc/systemd/system/*.wants/vmseal-ssh-hostkeys.service",
-    "/etc/systemd/system/ssh.service.wants",
-    "/etc/systemd/system/sshd.service.wants",
-    "/var/lib/AccountsService/users/*",
-    "/var/lib/logrotate/status",
-    "/etc/lvm/devices/system.devices",
-    "/home/*/.zsh_history",
-    "/root/.zsh_history",
-)
-
-
-@dataclass(frozen=True)
-class Thing:
-    """What is compared of a file, folder or link."""
-
-    kind: bytes
-    mode: int
-    owner: tuple[int, int]
-    size: int
-    content: str  # a hash, or the target of a link
-    attributes: tuple[tuple[str, str], ...]
-
-
-def thing(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Thing:
-    is_file = member.isreg() or member.islnk()  # which of a file's names comes first is chance
-    content = b""
-    if is_file and (file := archive.extractfile(member)):
-        content = file.read()
-    attributes = tuple(sorted((key, value) for key, value in member.pax_headers.items() if "xattr" in key))
-    return Thing(
-        tarfile.REGTYPE if is_file else member.type,
-        member.mode,
-        (member.uid, member.gid),
-        len(content),
-        hashlib.sha256(content).hexdigest() if is_file else member.linkname,
-        attributes,
-    )
 
 
 def guestfish(disk: Path, *words: str) -> None:
-    accelerator = asyncio.run(Accelerators(disk.parent / "probe").best())
-    backend = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"} if accelerator is Accelerator.TCG else {}
     command = ["guestfish", "--format=qcow2", "-a", str(disk), "-i", *words]
-    subprocess.run(command, env={**os.environ, **backend}, check=True)
+    subprocess.run(command, env=backend(disk.parent), check=True)
 
 
-def tree(disk: Path, folder: Path) -> dict[str, Thing]:
+def tree(disk: Path, folder: Path) -> Tree:
     guestfish(disk, "--ro", "tar-out", "/", str(folder / "tree.tar"), "xattrs:true")
-    with tarfile.open(folder / "tree.tar") as archive:
-        return {f"/{member.name.removeprefix('./')}": thing(archive, member) for member in archive}
+    return tree_of(folder / "tree.tar")
 
 
 def planted(folder: Path) -> Path:
@@ -116,36 +64,23 @@ def overlay(path: Path, below: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Thing], dict[str, Thing]]:
+def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tree, Tree]:
     folder = tmp_path_factory.mktemp("same")
     (image,) = as_disks(asyncio.run(build_guest(DEBIAN12_EXT4)))
     source = overlay(folder / "source.qcow2", image.path.resolve())
     guestfish(source, "--rw", "tar-in", str(planted(folder)), "/")
     theirs, ours = overlay(folder / "theirs.qcow2", source), overlay(folder / "ours.qcow2", source)
-    accelerator = asyncio.run(Accelerators(folder / "probe").best())
-    backend = {"LIBGUESTFS_BACKEND_SETTINGS": "force_tcg"} if accelerator is Accelerator.TCG else {}
-    # As VDSM calls it.
-    command = ["virt-sysprep", "--hostname", "localhost", "--selinux-relabel", "--format", "qcow2", "-a", str(theirs)]
-    subprocess.run(command, env={**os.environ, **backend}, check=True)
+    virt_sysprep([theirs], folder)
     request = SealRequest(name="same", disks=(Disk(ours, VolumeFormat.COW),), profile="sysprep", erase=False)
     asyncio.run(Appliance(state=folder / "state").seal(request, lambda _: None))
     return tree(theirs, folder), tree(ours, folder)
 
 
-def test_the_trees_are_equal_but_for_the_documented_differences(
-    trees: tuple[dict[str, Thing], dict[str, Thing]],
-) -> None:
-    theirs, ours = trees
-    different = {
-        path: (theirs.get(path), ours.get(path)) for path in {*theirs, *ours} if theirs.get(path) != ours.get(path)
-    }
-    unexpected = {
-        path: both for path, both in different.items() if not any(fnmatchcase(path, known) for known in DIFFERENT)
-    }
-    assert unexpected == {}
+def test_the_trees_are_equal_but_for_the_documented_differences(trees: tuple[Tree, Tree]) -> None:
+    assert unexpected(DEBIAN12_EXT4.name, *trees) == {}
 
 
-def test_what_was_planted_was_there_to_be_removed(trees: tuple[dict[str, Thing], dict[str, Thing]]) -> None:
+def test_what_was_planted_was_there_to_be_removed(trees: tuple[Tree, Tree]) -> None:
     _, ours = trees
     assert {"/etc/krb5.keytab2", "/var/lib/samba/a/b/c", IFCFG} <= set(ours)
     assert {"/etc/krb5.keytab", "/var/lib/samba/secrets.tdb", "/tmp/a"}.isdisjoint(ours)
