@@ -28,7 +28,7 @@ class Layout:
     disks: int = 1
     partitions: tuple[int, ...] = ()  # last MiB of each, but for the last one, which goes to the end
     prepare: tuple[str, ...] = ()  # guestfish's commands that make what is between partitions and file systems
-    encrypted: bool = False  # the whole disk, when it has been made; then it has no partitions
+    encrypted: bool = False  # made on a bare disk, which then is encrypted and becomes the only partition
 
     def fstab(self) -> str:
         """Return the guest's table of file systems."""

@@ -25,7 +25,11 @@ OWNERS = {"/home/ada": 1000, "/srv/svc": 900, "/home/orphan": 1001}
 MODES = (0o640, 0o600, 0o644, 0o444)
 
 SYSTEMD = {"/bin": "usr/bin", "/sbin": "usr/sbin", "/lib": "usr/lib", "/var/run": "/run", "/var/lock": "/run/lock"}
-INIT = {"/usr/sbin/init": "../lib/systemd/systemd", "/etc/os-release": "../usr/lib/os-release"}
+INIT = {
+    "/usr/sbin/init": "../lib/systemd/systemd",
+    "/etc/os-release": "../usr/lib/os-release",
+    "/etc/systemd/system/multi-user.target.wants/cron.service": "/usr/lib/systemd/system/cron.service",
+}
 POLICY = """\
 /.*\tsystem_u:object_r:default_t:s0
 /etc(/.*)?\tsystem_u:object_r:etc_t:s0

@@ -92,6 +92,18 @@ DIFFERENCES = (
         "new files of SELinux guests", ("/etc/machine-info", "/var/account/pacct"), LABELLED, only_attributes=True
     ),
     Difference("host name where `--hostname` knows no rule", ("/etc/hostname",), ("arch", "alpine")),
+    Difference("`/etc/hostname` of openSUSE", ("/etc/hostname",), ("opensuse",)),
+    Difference(
+        "`net-hostname`, `net-hwaddr`, `net-nmconn`, `pacct-log` on Rocky",
+        (
+            "/etc/sysconfig/network-scripts/ifcfg-*",
+            "/etc/NetworkManager/system-connections/*.nmconnection",
+            "/var/account/pacct*",
+            "/etc/machine-info",
+            "/etc/hostname",
+        ),
+        ("rocky*",),
+    ),
 )
 
 

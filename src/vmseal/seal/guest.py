@@ -202,7 +202,9 @@ def _init(root: Root) -> Init:
 
 
 def _makes_host_keys(root: Root) -> bool:
-    if any(root.is_file(path) for path in root.glob(KEY_UNITS)):
+    # Debian 13's unit runs at systemd's first boot only, which the boot of a clone with an empty machine id is not.
+    units = [_text(root, path) for path in root.glob(KEY_UNITS) if root.is_file(path)]
+    if any(not re.search(r"(?m)^ConditionFirstBoot=\s*\|?(yes|true|on|1)\s*$", text) for text in units):
         return True
     # openSUSE's sshd.service calls a script of its own before it starts.
     return any(re.search(r"gen-keys|keygen", _text(root, path)) for path in root.glob(SSH_UNITS))

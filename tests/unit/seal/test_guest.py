@@ -88,6 +88,16 @@ def test_systemd_and_the_ssh_server_are_seen(tmp_path: Path) -> None:
     assert look(guest).makes_host_keys
 
 
+@pytest.mark.parametrize(("condition", "makes"), [("ConditionFirstBoot=yes", False), ("#ConditionFirstBoot=yes", True)])
+def test_debian_13s_unit_does_not_count_for_a_clone_never_boots_for_the_first_time(
+    tmp_path: Path, condition: str, makes: bool
+) -> None:
+    guest = made(tmp_path, DEBIAN)
+    text = f"[Unit]\n{condition}\n[Service]\nExecStart=ssh-keygen -A\n"
+    plant(guest, "/usr/lib/systemd/system/sshd-keygen.service", text)
+    assert look(guest).makes_host_keys is makes
+
+
 def test_a_unit_of_the_ssh_server_that_makes_keys_counts(tmp_path: Path) -> None:
     guest = made(tmp_path, DEBIAN)
     plant(guest, "/usr/lib/systemd/system/sshd.service", "ExecStartPre=/usr/sbin/sshd-gen-keys-start\n")
