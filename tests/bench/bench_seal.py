@@ -33,8 +33,11 @@ MACHINE = {"machine": platform.machine(), "cpus": os.cpu_count()}
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("state")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a state folder without an appliance, whatever the caller's environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("VMSEAL_HOST_CACHE", raising=False)
+        yield tmp_path_factory.mktemp("state")
 
 
 def overlays(guest: str, folder: Path) -> list[Path]:
@@ -132,9 +135,6 @@ def with_files(count: int, image: Path) -> Path:
     os.truncate(raw, LARGER)
     subprocess.run(["sfdisk", "-q", "-N", "1", str(raw)], input=", +", text=True, check=True)
     with mounted(raw) as top:
-        subprocess.run(
-            ["resize2fs", subprocess.check_output(["findmnt", "-no", "SOURCE", top], text=True).strip()], check=True
-        )
         for number in range(count // IN_A_FOLDER):
             folder = top / f"usr/share/bench/{number // 100}/{number}"
             folder.mkdir(parents=True)
@@ -147,15 +147,19 @@ def with_files(count: int, image: Path) -> Path:
 
 @contextmanager
 def mounted(raw: Path) -> Iterator[Path]:
-    """Mount the first partition of a raw image."""
+    """Mount the first partition of a raw image, its file system made as large as it."""
     top = raw.with_suffix(".mounted")
     top.mkdir()
     offset = json.loads(subprocess.check_output(["sfdisk", "-J", str(raw)]))["partitiontable"]["partitions"][0]["start"]
-    subprocess.run(["mount", "-o", f"loop,offset={offset * 512}", str(raw), str(top)], check=True)
+    attach = ["losetup", "--find", "--show", "--offset", str(offset * 512), str(raw)]
+    loop = subprocess.check_output(attach, text=True).strip()
+    subprocess.run(["resize2fs", "-f", loop], check=True, capture_output=True)
+    subprocess.run(["mount", loop, str(top)], check=True)
     try:
         yield top
     finally:
         subprocess.run(["umount", str(top)], check=True)
+        subprocess.run(["losetup", "--detach", loop], check=True)
 
 
 def test_growth_with_disks(state: Path, tmp_path: Path) -> None:
