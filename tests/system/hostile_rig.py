@@ -32,7 +32,7 @@ UUID = "11111111-2222-4333-8444-555555555555"
 DEADLINE = 120.0  # seconds; a seal of these small guests takes two to six
 STOPPED = 10.0  # seconds after the deadline until all is gone
 QEMU_MEMORY = 350 * MIB  # resident
-OWN_MEMORY = 100 * MIB  # that this process may grow by
+OWN_MEMORY = 200 * MIB  # that this process may grow by; it may have to build the archive, of 45 MiB
 SECRET = "removed by every seal\n"
 
 

@@ -69,6 +69,7 @@ class SealOptions:
             keep_users=tuple(self.keep_users),
             mount_options=self.mount_options,
             keys=(*self.keys, *given),
+            all_progress=self.lines,
             passed=tuple(self.passed),
         )
 

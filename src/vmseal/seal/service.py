@@ -66,12 +66,15 @@ class _Seal:
         self._emit = emit
         self._began = time.monotonic()
         self._shown = 0.0  # when an operation was shown last
+        self._shown_every = SHOWN_EVERY
 
     def run(self, request: Mapping[str, object]) -> dict[str, object]:
         """Do it; raises SealRefused and OSError."""
         options = _mapping(request.get("settings", {}))
         settings = Settings.from_json(options)
         operations = _operations(request.get("operations", []), options)
+        if options.get("all_progress") is True:
+            self._shown_every = 0.0
         if any(operation.code == "fs-uuids" for operation in operations):
             raise SealRefused("appliance-unable", NO_FS_UUIDS)
         dry_run, erase = options.get("dry_run") is True, options.get("erase", True) is not False
@@ -177,9 +180,9 @@ class _Seal:
         self._emit({"event": "progress", "percent": percent, "operation": operation, "writing": writing})
 
     def _operation(self, part: float, name: str) -> None:
-        """Say which operation begins, but not oftener than anybody can read: each line takes its time."""
+        """Say which operation begins; unless asked to, not oftener than anybody can read: each line takes its time."""
         now, self.stage = time.monotonic(), name or self.stage
-        if not name or now - self._shown < SHOWN_EVERY:
+        if not name or now - self._shown < self._shown_every:
             return
         self._shown = now
         self._progress(OPERATING + round(part * (ERASING - OPERATING), 1), name)

@@ -51,6 +51,7 @@ class SealRequest:
     keep_users: tuple[str, ...] = ()
     mount_options: Mapping[str, str] = field(default_factory=dict)  # mount point -> options
     keys: tuple[DiskKey, ...] = ()
+    all_progress: bool = False  # whether each operation is shown, however short; else as often as anybody can read
     passed: tuple[str, ...] = ()  # options that only virt-sysprep understands, as they were given
 
 

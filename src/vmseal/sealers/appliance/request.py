@@ -45,6 +45,7 @@ def _settings(request: SealRequest) -> dict[str, object]:
         "mount_options": dict(request.mount_options),
         "remove_users": list(request.remove_users),
         "keep_users": list(request.keep_users),
+        "all_progress": request.all_progress,
     }
 
 
