@@ -18,6 +18,7 @@ from vmseal.sealers.accelerator import Accelerator, Accelerators
 from vmseal.sealers.appliance import Appliance, appliance, kernels, request
 from vmseal.sealers.appliance.channel import Done
 from vmseal.sealers.appliance.machine import Machine
+from vmseal.sealers.appliance.stock import booted
 from vmseal.sealers.sealer import (
     ApplianceFailed,
     ApplianceUnable,
@@ -136,6 +137,24 @@ def test_the_disks_are_there_in_their_order_and_with_their_sizes(
     percents = [progress.percent for progress in bench.seen]
     assert percents == sorted(percents)
     assert percents[-1] == 100.0
+
+
+def test_the_vm_does_not_end_before_the_host_has_read_the_answer(bench: Bench) -> None:
+    async def answered_and_left_alone() -> tuple[object, object]:
+        stock, hardware = bench.sealer.stock, await bench.sealer.hardware()
+        boot = await stock.boot(await stock.recipe())
+        async with booted(boot, hardware) as machine:
+            await machine.channel.ask({"verb": "disks", "disks": []})
+            answers = [await machine.channel.next() for _ in range(2)]
+            await asyncio.sleep(3.0)  # a VM that switches itself off needs less than one
+            status = await machine.unless_ended(machine.qmp.execute("query-status"))
+            await machine.quit()
+            return answers[-1], status
+
+    answer, status = asyncio.run(answered_and_left_alone())
+    assert isinstance(answer, Done)
+    assert isinstance(status, dict)
+    assert status["status"] == "running"
 
 
 def test_more_disks_than_events_that_the_controller_can_queue(
