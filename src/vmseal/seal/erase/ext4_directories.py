@@ -7,12 +7,17 @@ from collections.abc import Iterable, Iterator
 
 from vmseal.seal.erase.crc32c import crc32c
 from vmseal.seal.erase.device import NotUnderstood, Part, any_set
-from vmseal.seal.erase.ext4_layout import Compat, Ext4, Inode, InodeFlag
+from vmseal.seal.erase.ext4_layout import EXTENT_MAGIC, Compat, Ext4, Inode, InodeFlag
 
 HEAD = struct.Struct("<IHB")  # inode, record length, name length
 NAME = 8  # where an entry's name begins
 TAIL = struct.Struct("<IHBBI")  # the entry without a name that ends a block and holds its checksum
 TAIL_TYPE = 0xDE
+# Of an inode: its flags, and the extent tree in it: magic, entries, depth; length and place of the first extent.
+FLAGS_AND_EXTENT = struct.Struct("<32xI4xHH2xH8xHHI")
+SHAPE = InodeFlag.ENCRYPT | InodeFlag.INDEX | InodeFlag.EXTENTS
+PLAIN = int(InodeFlag.EXTENTS)
+ONE_BLOCK = (EXTENT_MAGIC, 1, 0, 1, 0)  # magic, entries, depth, length, upper half of the place
 AT_ONCE = 2048  # blocks held in memory
 DEEPEST_INDEX = 3
 NO_BLOCK = 0x0FFFFFFF
@@ -21,13 +26,15 @@ NO_BLOCK = 0x0FFFFFFF
 def clean_directories(file_system: Ext4, directories: Iterable[Inode]) -> None:
     """Zero what is not in use in the blocks of ``directories``."""
     blocks: dict[int, Inode] = {}
+    first, end = file_system.first_block, file_system.blocks
     for inode in directories:
-        if inode.flags & InodeFlag.ENCRYPT:
+        flags, *tree, place = FLAGS_AND_EXTENT.unpack_from(inode.raw)
+        if flags & SHAPE == PLAIN and tuple(tree) == ONE_BLOCK and first <= place < end:
+            blocks[place] = inode  # nearly all there are; whatever is unusual takes the long way, which checks it
+        elif flags & InodeFlag.ENCRYPT:
             continue  # its names are ciphertext, and its entries have another shape
-        try:
-            blocks.update(dict.fromkeys(_leaves(file_system, inode), inode))
-        except (NotUnderstood, struct.error):
-            file_system.device.left.append(f"slack of directory inode {inode.number}: its blocks or index are damaged")
+        else:
+            blocks.update(dict.fromkeys(_sound_leaves(file_system, inode), inode))
         if len(blocks) > AT_ONCE:
             _clean(file_system, blocks)
             blocks.clear()
@@ -39,15 +46,14 @@ def clean_entries(block: bytearray, start: int, end: int) -> int:
 
     Raises :class:`NotUnderstood` if the entries do not add up.
     """
-    zeroed, at, unpack = 0, start, HEAD.unpack_from
+    zeroed, at, unpack, zeroes = 0, start, HEAD.unpack_from, block.count  # looked up once: entries are many
     while at < end:
         inode, length, name = unpack(block, at)
         kept = at + NAME + name if inode else at + NAME
         following = at + length
         if not kept <= following <= end or length & 3:
             raise NotUnderstood(f"the entry at {at} has length {length}")
-        used = following - kept - block.count(0, kept, following)
-        if used:
+        if kept < following and (used := following - kept - zeroes(0, kept, following)):
             block[kept:following] = bytes(following - kept)
             zeroed += used
         if not inode and block[at + 6 : at + NAME] != b"\0\0":
@@ -78,6 +84,15 @@ def _clean_leaf(file_system: Ext4, inode: Inode, number: int, block: bytearray) 
     if file_system.checksums:
         struct.pack_into("<I", block, end + 8, crc32c(file_system.inode_seed(inode), block[:end]))
     file_system.device.rewrite(Part.DIRECTORIES, number * file_system.block_size, block, zeroed=zeroed)
+
+
+def _sound_leaves(file_system: Ext4, inode: Inode) -> list[int]:
+    """Return the same as :func:`_leaves`; none of a damaged directory, which is named in the result."""
+    try:
+        return _leaves(file_system, inode)
+    except (NotUnderstood, struct.error):
+        file_system.device.left.append(f"slack of directory inode {inode.number}: its blocks or index are damaged")
+        return []
 
 
 def _leaves(file_system: Ext4, inode: Inode) -> list[int]:

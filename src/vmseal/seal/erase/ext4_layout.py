@@ -161,7 +161,7 @@ class Ext4:
         """Whether space is given out in clusters of several blocks."""
         return bool(self.ro_compat & RoCompat.BIGALLOC)
 
-    @property
+    @cached_property
     def checksums(self) -> bool:
         """Whether metadata has CRC-32C checksums."""
         return bool(self.ro_compat & RoCompat.METADATA_CSUM)
