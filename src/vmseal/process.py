@@ -19,7 +19,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import structlog
 
@@ -124,6 +124,18 @@ def kill_leftovers(mark: str) -> int:
     while not hunt.is_over():
         time.sleep(POLL)
     return len(hunt.killed)
+
+
+async def end(task: asyncio.Task[Any]) -> None:
+    """Cancel ``task`` and wait until it is over, however often the caller is cancelled; its error is not raised."""
+    task.cancel()
+    await uninterrupted(_over(task))
+
+
+async def _over(task: asyncio.Task[Any]) -> None:
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.exception()  # asyncio complains of an error that nobody has looked at
 
 
 async def uninterrupted(work: Coroutine[None, None, None]) -> None:

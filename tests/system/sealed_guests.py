@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,13 +76,17 @@ class SealedGuestTests:
 
     sealer: str
     recipes: Mapping[str, Recipe] = RECIPES
+    only_long: frozenset[str] = frozenset()  # names of recipes that `make test` leaves out
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "sealed" in metafunc.fixturenames:
-            metafunc.parametrize("sealed", list(self.recipes), indirect=True)
+            metafunc.parametrize("sealed", self._parameters(self.recipes), indirect=True)
         if "with_ext4" in metafunc.fixturenames:
             ext4 = [name for name, recipe in self.recipes.items() if has_ext4_root(recipe)]
-            metafunc.parametrize("with_ext4", ext4)
+            metafunc.parametrize("with_ext4", self._parameters(ext4))
+
+    def _parameters(self, names: Iterable[str]) -> list[object]:
+        return [pytest.param(name, marks=[pytest.mark.long] if name in self.only_long else []) for name in names]
 
     @pytest.fixture(scope="class")
     @classmethod

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import inspect
 import os
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
 
 from vmseal.cli import exits
-from vmseal.cli.options import command, common_parameters, take_common, with_errors, with_signature
+from vmseal.cli.options import command, common_parameters, print_version, take_common, with_errors, with_signature
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"vmseal {version('vmseal')}")  # noqa: T201  the program's output
+        print_version()
         raise typer.Exit
 
 

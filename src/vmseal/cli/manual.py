@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from importlib.metadata import version
 from typing import Any
 
 import typer.main
 
+import vmseal
 from vmseal.cli import application
 from vmseal.cli.exits import ExitCode
 from vmseal.cli.options import PANEL
@@ -27,7 +27,7 @@ def render() -> str:
     root: Any = typer.main.get_command(application.whole())  # Typer keeps its own copy of click, without public types
     lines = [
         '.\\" Made by vmseal.cli.manual from the program itself; do not edit.',
-        f'.TH VMSEAL 1 "" "vmseal {version("vmseal")}" "User Commands"',
+        f'.TH VMSEAL 1 "" "vmseal {vmseal.__version__}" "User Commands"',
         ".SH NAME",
         "vmseal \\- turn virtual machines into sealed templates",
         ".SH SYNOPSIS",

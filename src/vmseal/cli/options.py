@@ -16,12 +16,18 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hin
 import typer
 from typer.models import OptionInfo
 
+import vmseal
 from vmseal.cli.exits import ExitCode, exit_code_of
 from vmseal.model.errors import VmsealError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 PANEL = "Options of every command"
+
+
+def print_version() -> None:
+    """Print what ``--version`` asks for."""
+    print(f"vmseal {vmseal.__version__}")  # noqa: T201  the program's output
 
 
 def default_state() -> Path:

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from vmseal.cli import seal_options, sysprep_options
 from vmseal.cli.exits import WrongUsage
 from vmseal.cli.logs import set_up_logs
-from vmseal.cli.options import Options, common_parameters, take_common, with_errors, with_signature
+from vmseal.cli.options import Options, common_parameters, print_version, take_common, with_errors, with_signature
 from vmseal.cli.seal_options import SealOptions
 from vmseal.cli.show import print_json
 from vmseal.cli.sysprep_options import OrderedCommand
@@ -111,7 +110,7 @@ def _command(context: typer.Context, **given: Any) -> None:
 def run_seal(options: Options, asked: SealOptions) -> None:
     """Do what was asked for; the program ends with a :class:`SealExit`."""
     if asked.version:
-        print(f"vmseal {version('vmseal')}")  # noqa: T201  the program's output
+        print_version()
         return
     try:
         if asked.list_operations:

@@ -192,14 +192,7 @@ class Guestfish:
     async def __aexit__(self, *_: object) -> None:
         """End the appliance."""
         if self._task:
-            self._task.cancel()
-            await process.uninterrupted(self._ended(self._task))
-
-    @staticmethod
-    async def _ended(task: asyncio.Task[process.Finished]) -> None:
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.exception()  # whoever asked has seen it
+            await process.end(self._task)
 
     async def ask(self, command: str, *arguments: str) -> list[str]:
         """Return the lines that a guestfish command prints.

@@ -22,7 +22,8 @@ from vmseal.sealers.accelerator import Accelerator, Accelerators
 from vmseal.sealers.appliance import attachment, channel
 from vmseal.sealers.appliance.attachment import OpenDisk
 from vmseal.sealers.appliance.channel import Begun, Done, Failed, Progress
-from vmseal.sealers.appliance.machine import Boot, Hardware, Machine
+from vmseal.sealers.appliance.hardware import Hardware
+from vmseal.sealers.appliance.machine import Boot, Machine
 from vmseal.sealers.appliance.reading import Unbelievable
 from vmseal.sealers.appliance.request import as_json
 from vmseal.sealers.appliance.snapshot import Cache
@@ -157,8 +158,7 @@ class Appliance(Sealer):
         try:
             accelerator, done = await self._try(run, checking, asked, stack)
         finally:
-            checking.cancel()
-            await process.uninterrupted(_over(checking))
+            await process.end(checking)
         report = self._report(run, done, accelerator)
         run.advance(100.0, "done")
         return report
@@ -287,9 +287,3 @@ async def _sync(opened: tuple[OpenDisk, ...]) -> None:
         await attachment.sync(opened)
     except OSError as error:
         raise NoSpace(f"the sealed disks cannot be written to the end: {error.strerror}") from error
-
-
-async def _over(task: asyncio.Task[list[tuple[Layer, ...]]]) -> None:
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # whoever asked has seen it

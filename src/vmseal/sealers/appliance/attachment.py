@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vmseal import process
-from vmseal.sealers.appliance.machine import OpenLayer
+from vmseal.sealers.appliance.blockdev import OpenLayer
 from vmseal.sealers.disks import Layer
 from vmseal.sealers.sealer import ApplianceFailed, Disk, DiskUnreadable
 

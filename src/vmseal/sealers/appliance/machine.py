@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import platform
 import socket
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,89 +17,22 @@ from typing import Any, Self, TypeVar
 
 from vmseal import process
 from vmseal.sealers.accelerator import Accelerator
+from vmseal.sealers.appliance.blockdev import OpenLayer, block_device
 from vmseal.sealers.appliance.channel import Channel, Ready
+from vmseal.sealers.appliance.hardware import KERNEL_OPTIONS, Board, Hardware
 from vmseal.sealers.appliance.qmp import Json, Qmp, QmpError
 from vmseal.sealers.sealer import ApplianceFailed, DiskInUse, DiskUnreadable, ProgramMissing
 
 T = TypeVar("T")
 
-NOBODY = 65534  # user and group that own nothing: nobody and nogroup
 HEADER = 64 * 1024  # bytes; the part of a kernel image that QEMU reads before it believes that it is one
 PORT = "org.vmseal.request"  # init.py knows it too
-# Quiet, dead at the first fault, and without what takes an emulated CPU long and serves nothing in a VM of one job.
-KERNEL_OPTIONS = (
-    "quiet loglevel=3 panic=-1 oops=panic init_on_alloc=0 mitigations=off random.trust_cpu=on cryptomgr.notests=1"
-    " tsc=reliable nowatchdog ipv6.disable=1 audit=0 apparmor=0 rcupdate.rcu_expedited=1"
-)
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 BANDWIDTH = 2**40  # bytes a second; QEMU's default for a migration is 128 MiB
 POLL = 0.005  # seconds
 QUIT_DEADLINE = 30.0  # seconds; QEMU writes the images' metadata back at its end
 FULL = ("No space left on device", "Disk quota exceeded")
 LOCKED = ("lock", "Is another process using the image")
-
-
-@dataclass(frozen=True)
-class _Board:
-    machine: str
-    console: str
-    models: Mapping[Accelerator, str]
-
-
-BOARDS = {
-    "x86_64": _Board(
-        "pc,usb=off,vmport=off,hpet=off",
-        "ttyS0",
-        # Slow when emulated, and of no use here: five-level page tables, string instructions that go byte by byte, and
-        # locks around each access to a process's memory.
-        {Accelerator.TCG: "max,la57=off,erms=off,smap=off", Accelerator.KVM: "host"},
-    ),
-    "aarch64": _Board("virt,gic-version=max", "ttyAMA0", {Accelerator.TCG: "max", Accelerator.KVM: "host"}),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hardware:
-    """What VM is started, with which QEMU; ``memory`` in MiB. ``mark`` is the state folder of who starts it."""
-
-    qemu: str
-    accelerator: Accelerator
-    memory: int
-    mark: str
-
-    @property
-    def model(self) -> str:
-        """The CPU model, in QEMU's words."""
-        return _board().models[self.accelerator]
-
-    def identity(self, program: Path) -> list[str]:
-        """Return what a snapshot depends on; ``program`` is the file of QEMU."""
-        status = program.stat()
-        host = platform.machine() if self.accelerator is Accelerator.TCG else _cpu()
-        version = f"{program}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
-        return [version, self.accelerator, self.model, _board().machine, str(self.memory), host, KERNEL_OPTIONS]
-
-
-def _board() -> _Board:
-    try:
-        return BOARDS[platform.machine()]
-    except KeyError as error:
-        raise ApplianceFailed(f"there is no appliance for {platform.machine()}; use --sealer virt-sysprep") from error
-
-
-def _cpu() -> str:
-    """Return what says that the host's CPU is another one."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return "\n".join(line for line in lines[:30] if line.startswith(("model", "stepping", "microcode", "flags")))
-
-
-@dataclass(frozen=True)
-class OpenLayer:
-    """A file of a disk's chain, open; ``driver`` is its format in QEMU's words."""
-
-    descriptor: int
-    driver: str
-    is_block_device: bool
 
 
 @dataclass(frozen=True)
@@ -141,8 +73,7 @@ class Machine:
     async def __aexit__(self, *_: object) -> None:
         """End QEMU, however it is."""
         if self._task:
-            self._task.cancel()
-            await process.uninterrupted(_ended(self._task))
+            await process.end(self._task)
         await process.uninterrupted(self._stack.aclose())
 
     async def _start(self) -> None:
@@ -170,8 +101,8 @@ class Machine:
         return ours, theirs
 
     def _command(self, control: socket.socket, port: socket.socket, passed: ExitStack) -> list[str]:
-        hardware, board = self._hardware, _board()
-        command = [*_without_rights(hardware.accelerator), hardware.qemu]
+        hardware, board = self._hardware, self._hardware.board
+        command = [*hardware.without_rights, hardware.qemu]
         command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", SANDBOX]
         command += ["-machine", board.machine, "-accel", self._accelerator(), "-cpu", hardware.model]
         # Without hotplug the kernel inside hears of no new disk by itself: it looks for them in their order.
@@ -188,7 +119,7 @@ class Machine:
         size = 32 if self._boot.snapshot is None else 64
         return "kvm" if self._hardware.accelerator is Accelerator.KVM else f"tcg,thread=single,tb-size={size}"
 
-    def _boot_options(self, board: _Board, passed: ExitStack) -> list[str]:
+    def _boot_options(self, board: Board, passed: ExitStack) -> list[str]:
         boot = self._boot
         self._handed = [_memory_file(boot.kernel, passed, limit=None if boot.snapshot is None else HEADER)]
         options = ["-kernel", f"/proc/self/fd/{self._handed[0]}"]
@@ -303,7 +234,7 @@ class Machine:
             await self.qmp.execute("add-fd", {"fdset-id": layer.descriptor}, descriptors=[layer.descriptor])
         node = f"disk{number}"
         try:
-            await self.qmp.execute("blockdev-add", {"node-name": node, **_block_device(layers)})
+            await self.qmp.execute("blockdev-add", {"node-name": node, **block_device(layers)})
         except QmpError as error:
             if any(word in str(error) for word in LOCKED):
                 raise DiskInUse(f"{name} is in use by another process (a running VM?); shut that down first") from error
@@ -335,24 +266,11 @@ class Machine:
         try:
             done, _ = await asyncio.wait({self._task}, timeout=QUIT_DEADLINE)
         finally:
-            asking.cancel()
-            await _ended(asking)  # the VM may have switched itself off before
+            await process.end(asking)  # the VM may have switched itself off before
         if not done:
             raise ApplianceFailed(f"QEMU did not end within {QUIT_DEADLINE:g} s")
         if ended := self._task.result().returncode:
             raise ApplianceFailed(f"QEMU ended ({ended}): {self.last_words()}")
-
-
-def _without_rights(accelerator: Accelerator) -> list[str]:
-    """Return the prefix that starts QEMU as nobody, when we are root."""
-    if os.geteuid() != 0:
-        return []
-    groups = "--clear-groups"
-    if accelerator is Accelerator.KVM:
-        groups = f"--groups={Path('/dev/kvm').stat().st_gid}"
-    prefix = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", groups, "--no-new-privs", "--inh-caps=-all"]
-    # A change of user makes the kernel forget with whom the process dies.
-    return [*prefix, "--pdeathsig", "KILL", "--"]
 
 
 def _memory_file(file: Path, passed: ExitStack, *, limit: int | None = None) -> int:
@@ -364,38 +282,3 @@ def _memory_file(file: Path, passed: ExitStack, *, limit: int | None = None) -> 
     with open(descriptor, "wb", closefd=False) as copy:
         copy.write(data)
     return descriptor
-
-
-def _block_device(layers: Sequence[OpenLayer]) -> dict[str, Json]:
-    """Return QEMU's description of a disk: each layer's format stated, only the first one writable.
-
-    Flushes of the guest are not passed on, since a disk that is sealed by half is of no use: the caller syncs the file
-    when the seal is done.
-    """
-    top, *below = layers
-    node = _node(top, writable=True)
-    if top.driver != "raw":
-        node["backing"] = None
-    inner = node
-    for layer in below:
-        inner["backing"] = _node(layer, writable=False)
-        inner = inner["backing"]
-        if layer.driver != "raw":
-            inner["backing"] = None
-    return node
-
-
-def _node(layer: OpenLayer, *, writable: bool) -> dict[str, Any]:
-    driver = "host_device" if layer.is_block_device else "file"
-    name = f"/dev/fdset/{layer.descriptor}"
-    options: dict[str, Json] = {"read-only": not writable, "discard": "unmap" if writable else "ignore"}
-    options["cache"] = {"no-flush": writable}
-    node: dict[str, Json] = {"driver": layer.driver, **options}
-    node["file"] = {"driver": driver, "filename": name, "locking": "on", **options}
-    return {**node, "detect-zeroes": "unmap"} if writable else node
-
-
-async def _ended(task: asyncio.Task[Any]) -> None:
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # whoever asked has seen it

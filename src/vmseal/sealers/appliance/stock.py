@@ -18,7 +18,8 @@ import structlog
 from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.appliance import build, kernels
 from vmseal.sealers.appliance.build import Recipe
-from vmseal.sealers.appliance.machine import Boot, Hardware, Machine
+from vmseal.sealers.appliance.hardware import Hardware
+from vmseal.sealers.appliance.machine import Boot, Machine
 from vmseal.sealers.appliance.snapshot import Cache
 from vmseal.sealers.sealer import ApplianceFailed, ProgramMissing
 
