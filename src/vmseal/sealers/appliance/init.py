@@ -151,7 +151,8 @@ def list_disks(request: Message, emit: Callable[[Message], None]) -> None:
     """Answer with the devices and their sizes in bytes; for trying the appliance without a guest."""
     disks = request["disks"]
     devices = [disk["device"] for disk in disks] if isinstance(disks, list) else []
-    sizes = [int(Path("/sys/block", Path(device).name, "size").read_text()) * 512 for device in devices]
+    # /sys/class/block has a disk before /dev does; /sys/block only some time after, see device_add_disk of the kernel.
+    sizes = [int(Path("/sys/class/block", Path(device).name, "size").read_text()) * 512 for device in devices]
     emit({"event": "report", "report": {"devices": devices, "sizes": sizes, "modules": loaded_modules()}})
 
 
