@@ -32,6 +32,15 @@ def run(*argv: str | Path) -> str:
     return done.stdout
 
 
+def sparse(path: Path, size: int, *command: str) -> Path:
+    """Make a file of ``size`` MiB without data, and run a command on it."""
+    with path.open("wb") as file:
+        file.truncate(size << 20)
+    if command:
+        run(*command, path)
+    return path
+
+
 @contextmanager
 def loop(image: Path) -> Iterator[str]:
     """Attach ``image`` to a loop device; makes the node where a container's /dev lacks it."""

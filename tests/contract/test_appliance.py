@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.appliance_rig import NoKvm, qemus
 
 from vmseal.model.volume import VolumeFormat
-from vmseal.sealers.accelerator import Accelerator, Accelerators
+from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.appliance import Appliance, appliance, kernels, request
 from vmseal.sealers.appliance.channel import Done
 from vmseal.sealers.appliance.machine import Machine
@@ -34,13 +35,6 @@ from vmseal.sealers.sealer import (
 )
 
 MIB = 1024 * 1024
-
-
-class NoKvm(Accelerators):
-    """A host without KVM, known without a probe."""
-
-    async def best(self) -> Accelerator:
-        return Accelerator.TCG
 
 
 class Bench:
@@ -112,19 +106,6 @@ def hanging(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     monkeypatch.setattr(appliance, "as_json", with_one_more)
     asyncio.run(bench.sealer.prepare())
     return bench
-
-
-def qemus(folder: Path) -> list[int]:
-    """Return the processes of QEMU that a sealer of this test has started."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            environment = (entry / "environ").read_bytes() if entry.name.isdecimal() else b""
-        except OSError:
-            continue
-        if f"VMSEAL_RUN={folder / 'state'}".encode() in environment.split(b"\0"):
-            found.append(int(entry.name))
-    return found
 
 
 def test_the_disks_are_there_in_their_order_and_with_their_sizes(

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.erase_rig import sparse
 
 from vmseal.seal import catalogue, lvm_uuids, mounting, mounts, service
 from vmseal.seal.catalogue import Kind, Operation, Profile
@@ -42,12 +43,7 @@ class Guests:
         return top
 
     def image(self, name: str, size: int, *command: str) -> Path:
-        path = self.folder / name
-        with path.open("wb") as file:
-            file.truncate(size * MIB)
-        if command:
-            run(*command, str(path))
-        return path
+        return sparse(self.folder / name, size, *command)
 
     def root(self, tree: Path, name: str = "root.img", size: int = 48) -> Path:
         return self.image(name, size, "mke2fs", "-q", "-t", "ext4", "-U", UUID, "-d", str(tree))

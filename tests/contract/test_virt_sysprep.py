@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.contract.appliance_rig import NoKvm
 
 from vmseal.model.volume import VolumeFormat
 from vmseal.sealers.accelerator import Accelerator, Accelerators
@@ -55,13 +56,6 @@ for line in sys.stdin:
 START = "echo '[   0.0] Examining the guest ...'\necho '[   1.0] Performing \"tmp-files\" ...'\n"
 CUSTOMIZE = "echo '[   2.0] Performing \"customize\" ...'\n"
 EMPTIED = "echo 'libguestfs: trace: truncate \"/etc/machine-id\"'\necho 'libguestfs: trace: truncate = 0'\n"
-
-
-class NoKvm(Accelerators):
-    """A host without KVM, known without a probe."""
-
-    async def best(self) -> Accelerator:
-        return Accelerator.TCG
 
 
 def program(path: Path, text: str) -> str:

@@ -17,6 +17,18 @@ from vmseal.seal.settings import Settings
 PASSWD = "root:x:0:0::/root:/bin/bash\ngit:x:998:998::/srv/git:/bin/sh\n"
 
 
+def nested(top: Path, name: str, levels: int) -> None:
+    """Make folders in each other, deeper than a path can say, and a file in the last one."""
+    folder = os.open(top, os.O_RDONLY)
+    for _ in range(levels):
+        os.mkdir(name, dir_fd=folder)
+        inner = os.open(name, os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(os.open("file", os.O_CREAT, dir_fd=folder))
+    os.close(folder)
+
+
 @dataclass
 class GuestTree:
     """A guest below a folder, and the operations on it."""

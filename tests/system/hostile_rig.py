@@ -18,12 +18,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.contract.erase_rig import mounted, run
+from tests.contract.appliance_rig import NoKvm, qemus
+from tests.contract.erase_rig import mounted, run, sparse
 
 from vmseal.model.volume import VolumeFormat
-from vmseal.process import RUN_MARK
 from vmseal.seal.report import SealReport
-from vmseal.sealers.accelerator import Accelerator, Accelerators
 from vmseal.sealers.appliance import Appliance
 from vmseal.sealers.sealer import Disk, SealError, SealRequest
 
@@ -34,13 +33,6 @@ STOPPED = 10.0  # seconds after the deadline until all is gone
 QEMU_MEMORY = 350 * MIB  # resident
 OWN_MEMORY = 200 * MIB  # that this process may grow by; it may have to build the archive, of 45 MiB
 SECRET = "removed by every seal\n"
-
-
-class NoKvm(Accelerators):
-    """A host without KVM, known without a probe."""
-
-    async def best(self) -> Accelerator:
-        return Accelerator.TCG
 
 
 @dataclass
@@ -90,24 +82,20 @@ def _resident(pid: int) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def qemus(folder: Path) -> list[int]:
-    """Return the processes that a sealer of this test has started."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            environment = (entry / "environ").read_bytes() if entry.name.isdecimal() else b""
-        except OSError:
-            continue
-        if f"{RUN_MARK}={folder / 'state'}".encode() in environment.split(b"\0"):
-            found.append(int(entry.name))
-    return found
-
-
 def prepared(folder: Path) -> Path:
     """Return the cache of an appliance that is made: the first use is not what is watched here."""
     cache = Path(os.environ.get("VMSEAL_HOST_CACHE") or folder)
     asyncio.run(Appliance(state=folder, cache=cache, accelerators=NoKvm(folder)).prepare())
     return cache
+
+
+def is_sealed(root: Path) -> None:
+    """See that what every seal does was done."""
+    assert (root / "etc/machine-id").read_bytes() == b""
+    assert not os.path.lexists(root / "root/.bash_history")
+    assert not os.path.lexists(root / "etc/ssh/ssh_host_rsa_key")
+    assert (root / "etc/systemd/system/vmseal-ssh-hostkeys.service").is_file()
+    assert (root / "etc/systemd/system/multi-user.target.wants/vmseal-ssh-hostkeys.service").is_symlink()
 
 
 class Rig:
@@ -136,12 +124,7 @@ class Rig:
 
     def image(self, name: str, size: int, *command: str) -> Path:
         """Make a sparse file of ``size`` MiB, and run a command on it."""
-        path = self.folder / name
-        with path.open("wb") as file:
-            file.truncate(size * MIB)
-        if command:
-            run(*command, path)
-        return path
+        return sparse(self.folder / name, size, *command)
 
     def ext4(self, tree: Path, *options: str, name: str = "root.raw", size: int = 64) -> Path:
         return self.image(name, size, "mke2fs", "-q", "-t", "ext4", "-U", UUID, *options, "-d", str(tree))
@@ -258,3 +241,12 @@ def _program(name: str) -> str:
 
 def _format(disk: Path) -> VolumeFormat:
     return VolumeFormat.COW if disk.suffix == ".qcow2" else VolumeFormat.RAW
+
+
+def refusal_of(rig: Rig, disk: Path) -> SealError | None:
+    """Seal; return the error if it is refused."""
+    try:
+        rig.seal(disk)
+    except SealError as error:
+        return error
+    return None

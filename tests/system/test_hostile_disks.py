@@ -5,30 +5,15 @@ from __future__ import annotations
 import os
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.contract.erase_rig import loop, mounted, run
-from tests.system.hostile_rig import MIB, SECRET, UUID, Rig, debugfs, fingerprint, overwrite, prepared, qemus
+from tests.system.hostile_rig import MIB, SECRET, UUID, Rig, debugfs, fingerprint, overwrite
 
 pytestmark = pytest.mark.timeout(600)
 SUPERBLOCK = 1024  # of ext4
 BOTH = b"\x55\xaa"
-
-
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared(tmp_path_factory.mktemp("appliance"))
-
-
-@pytest.fixture
-def rig(tmp_path: Path, cache: Path) -> Iterator[Rig]:
-    yield Rig(tmp_path, cache)
-    assert qemus(tmp_path) == []
-    for file in tmp_path.glob("*.*"):
-        if file.suffix in {".raw", ".qcow2"}:
-            file.unlink()
 
 
 def test_an_ext4_without_its_superblock_holds_no_system(rig: Rig) -> None:

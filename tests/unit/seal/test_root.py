@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.fakes.guest_tree import nested
 
 from vmseal.seal.pattern import escape
 from vmseal.seal.report import PATHS, Action
@@ -217,18 +218,12 @@ def test_immutable_and_append_only_are_no_obstacle_and_said(guest: Path, root: R
 
 
 def test_a_tree_deeper_than_any_limit_is_removed(guest: Path, root: Root) -> None:
-    fd, before = os.open(guest / "tmp", os.O_RDONLY), descriptors()
-    for _ in range(3000):
-        os.mkdir("folder" * 20, dir_fd=fd)
-        below = os.open("folder" * 20, os.O_RDONLY, dir_fd=fd)
-        os.close(fd)
-        fd = below
-    os.close(os.open("file", os.O_CREAT, dir_fd=fd))
-    os.close(fd)
+    before = descriptors()
+    nested(guest / "tmp", "folder" * 20, 3000)
     root.remove(["/tmp/*"])
     assert list((guest / "tmp").iterdir()) == []
     assert root.record.removed == 3001
-    assert descriptors() == before - 1
+    assert descriptors() == before
 
 
 def test_of_many_files_the_first_are_named_and_the_rest_counted(guest: Path, root: Root) -> None:
