@@ -91,35 +91,30 @@ def _release(name: str, identifier: str, version: str, like: str = "") -> str:
     return "".join(f'{key}="{word}"\n' for key, word in {**words, "VERSION_ID": version}.items() if word)
 
 
-def _redhat(line: str) -> dict[str, str]:
-    return {"/etc/redhat-release": f"{line}\n"}
+def _red_hat(name: str, release: str, layout: Layout, line: str) -> Shape:
+    return Shape(name, release, layout, REDHAT | SELINUX | {"/etc/redhat-release": f"{line}\n"})
 
 
 SHAPES = (
-    Shape(
+    _red_hat(
         "rhel9",
         _release("Red Hat Enterprise Linux", "rhel", "9.4", "fedora"),
         layouts.XFS,
-        REDHAT | SELINUX | _redhat("Red Hat Enterprise Linux release 9.4 (Plow)"),
+        "Red Hat Enterprise Linux release 9.4 (Plow)",
     ),
-    Shape(
+    _red_hat(
         "rhel8",
         _release("Red Hat Enterprise Linux", "rhel", "8.10", "fedora"),
         layouts.LVM_XFS,
-        REDHAT | SELINUX | _redhat("Red Hat Enterprise Linux release 8.10 (Ootpa)"),
+        "Red Hat Enterprise Linux release 8.10 (Ootpa)",
     ),
-    Shape(
+    _red_hat(
         "rocky9",
         _release("Rocky Linux", "rocky", "9.4", "rhel centos fedora"),
         layouts.LUKS,
-        REDHAT | SELINUX | _redhat("Rocky Linux release 9.4 (Blue Onyx)"),
+        "Rocky Linux release 9.4 (Blue Onyx)",
     ),
-    Shape(
-        "fedora40",
-        _release("Fedora Linux", "fedora", "40"),
-        layouts.BTRFS_ROOT,
-        REDHAT | SELINUX | _redhat("Fedora release 40 (Forty)"),
-    ),
+    _red_hat("fedora40", _release("Fedora Linux", "fedora", "40"), layouts.BTRFS_ROOT, "Fedora release 40 (Forty)"),
     Shape("ubuntu22.04", _release("Ubuntu", "ubuntu", "22.04", "debian"), layouts.LVM, DPKG | CLOUD_INIT),
     Shape("ubuntu24.04", _release("Ubuntu", "ubuntu", "24.04", "debian"), layouts.EXT4, DPKG | CLOUD_INIT),
     Shape(

@@ -49,7 +49,7 @@ SHOW_VERSION = inspect.Parameter(
 
 def only_seal() -> typer.Typer:
     """Return the application with ``seal`` alone: the others' libraries take as long to load as a VM to restore."""
-    from vmseal.cli import seal  # noqa: PLC0415
+    from vmseal.cli import seal  # noqa: PLC0415  here or in whole()
 
     app = _empty()
     seal.add_to(app)
@@ -58,7 +58,7 @@ def only_seal() -> typer.Typer:
 
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    from vmseal.cli import appliance, job, operations, programs, seal, template, vm  # noqa: PLC0415
+    from vmseal.cli import appliance, job, operations, programs, seal, template, vm  # noqa: PLC0415  not for seal alone
 
     app = _empty()
     command(app, "up")(programs.run_up)
