@@ -29,6 +29,11 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
+def said(kept: Child) -> str:
+    log = kept.program.log
+    return log.read_text() if log.exists() else ""
+
+
 def is_alive(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
@@ -40,17 +45,18 @@ def test_a_program_that_dies_is_started_again(tmp_path: Path) -> None:
     async def main() -> None:
         kept = child(tmp_path, "echo started >&2; echo secret; exec sleep 100")
         keeping = asyncio.create_task(kept.keep())
-        await until(lambda: kept.pid)
+        await until(lambda: said(kept) == "started\n")
         first = kept.pid
         assert first is not None
         os.kill(first, signal.SIGKILL)
-        await until(lambda: kept.pid != first)
+        await until(lambda: said(kept) == "started\n" * 2)
+        assert kept.pid != first
         assert kept.restarts == 1
         await kept.stop()
         await keeping
         assert kept.pid is not None
         assert not is_alive(kept.pid)
-        assert (tmp_path / "log" / "program.log").read_text() == "started\n" * 2
+        assert said(kept) == "started\n" * 2
 
     asyncio.run(main())
 
@@ -72,8 +78,7 @@ def test_a_program_that_does_not_end_is_killed(tmp_path: Path) -> None:
     async def main() -> None:
         kept = child(tmp_path, "trap '' TERM; echo ready >&2; while :; do sleep 0.1; done", stop_deadline=0.5)
         keeping = asyncio.create_task(kept.keep())
-        log = tmp_path / "log" / "program.log"
-        await until(lambda: log.exists() and log.read_text())
+        await until(lambda: said(kept))
         await kept.stop()
         await keeping
         assert kept.pid is not None

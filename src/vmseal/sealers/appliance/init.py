@@ -20,6 +20,7 @@ from pathlib import Path
 INSIDE = "/vmseal"  # where the builder has put everything
 PORT = "org.vmseal.request"  # name of the virtio-serial port
 MOUNTS = (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp"))  # noqa: S108  nobody else is here
+SYS, DEV = Path("/sys"), Path("/dev")
 LONGEST_REQUEST = 64 * 1024 * 1024  # bytes
 PATIENCE = 15.0  # seconds; for a disk that was plugged in to appear
 KEPT_FREE = 12 * 1024 * 1024  # bytes of memory that are not overwritten before the snapshot
@@ -152,7 +153,7 @@ def list_disks(request: Message, emit: Callable[[Message], None]) -> None:
     disks = request["disks"]
     devices = [disk["device"] for disk in disks] if isinstance(disks, list) else []
     # /sys/class/block has a disk before /dev does; /sys/block only some time after, see device_add_disk of the kernel.
-    sizes = [int(Path("/sys/class/block", Path(device).name, "size").read_text()) * 512 for device in devices]
+    sizes = [int((SYS / "class/block" / Path(device).name / "size").read_text()) * 512 for device in devices]
     emit({"event": "report", "report": {"devices": devices, "sizes": sizes, "modules": loaded_modules()}})
 
 
@@ -182,21 +183,22 @@ def find_disks(request: Message) -> None:
     disks = request["disks"]
     if not isinstance(disks, list):
         raise Refused("the request's disks are no list")
-    (host,) = Path("/sys/class/scsi_host").iterdir()
+    (host,) = (SYS / "class/scsi_host").iterdir()
     for number, disk in enumerate(disks):
         disk["device"] = find_disk(host, number)
 
 
 def find_disk(host: Path, lun: int) -> str:
     """Return the device of the disk with that LUN, once it can be opened."""
-    folder = Path("/sys/class/scsi_device", f"{host.name.removeprefix('host')}:0:0:{lun}", "device", "block")
+    folder = SYS / "class/scsi_device" / f"{host.name.removeprefix('host')}:0:0:{lun}" / "device/block"
     begin = time.monotonic()
     while time.monotonic() - begin < PATIENCE:
         if not folder.exists():
             (host / "scan").write_text(f"0 0 {lun}")
         for name in folder.iterdir() if folder.exists() else ():
-            if (name / "size").read_text().strip() != "0" and Path("/dev", name.name).exists():
-                return f"/dev/{name.name}"
+            # The kernel's device_add makes the folder first, then what is in it, then the node in /dev.
+            if (DEV / name.name).exists() and (name / "size").read_text().strip() != "0":
+                return str(DEV / name.name)
         time.sleep(0.002)
     raise Refused(f"the disk with number {lun} did not appear within {PATIENCE:g} s")
 
