@@ -22,10 +22,10 @@ demo: setup
 	@$(bin)/python scripts/demo.py
 
 test: setup check
-	$(bin)/python -m pytest -m "not long" -n auto --dist loadfile
+	$(bin)/python -m pytest -m "not long" -n auto --dist loadfile --no-loadscope-reorder
 
 long: setup
-	$(bin)/python -m pytest -m long -n auto --dist loadfile
+	$(bin)/python -m pytest -m long -n auto --dist loadfile --no-loadscope-reorder
 
 unit: setup
 	$(bin)/python -m pytest tests/unit
