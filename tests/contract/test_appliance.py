@@ -15,7 +15,6 @@ import pytest
 from tests.contract.appliance_rig import NoKvm, qemus
 
 from vmseal.model.volume import VolumeFormat
-from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.appliance import Appliance, appliance, kernels, request
 from vmseal.sealers.appliance.channel import Done
 from vmseal.sealers.appliance.machine import Machine
@@ -77,20 +76,13 @@ def bench(tmp_path: Path, cache: Path) -> Iterator[Bench]:
 
 
 @pytest.fixture
-def listed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, object]]:
+def listed(bench: Bench) -> Callable[..., dict[str, object]]:
     """Return a function that has the appliance answer with its disks instead of sealing them."""
-    real = request.as_json
-    monkeypatch.setattr(appliance, "as_json", lambda asked: {**real(asked), "verb": "disks"})
-    answers: list[dict[str, object]] = []
-
-    def report(_: Appliance, run: object, done: Done, accelerator: Accelerator) -> None:
-        answers.append(done.report)
-
-    monkeypatch.setattr(Appliance, "_report", report)
 
     def ask(*disks: Disk, dry_run: bool = False) -> dict[str, object]:
-        asyncio.run(bench.sealer.seal(bench.request(*disks, dry_run=dry_run), bench.seen.append))
-        return answers.pop()
+        asked = bench.request(*disks, dry_run=dry_run)
+        question = request.question("disks", asked)
+        return asyncio.run(bench.sealer.ask(asked, question, bench.seen.append)).report
 
     return ask
 

@@ -10,15 +10,14 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
-from vmseal.seal import catalogue, devices, luks, lvm_uuids, mounts, profile, roots
+from vmseal.seal import asked, catalogue, devices, identities, luks, lvm_uuids, mounts, profile, roots
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.catalogue import Operation
 from vmseal.seal.errors import SealRefused
 from vmseal.seal.guest import Guest, identify
+from vmseal.seal.looking import give_up
 from vmseal.seal.lvm import VolumeGroup
 from vmseal.seal.mounts import Mounts
 from vmseal.seal.randomness import Randomness
@@ -36,13 +35,18 @@ NO_FS_UUIDS = (
     "fs-uuids is not done by the appliance: a new UUID in a file system breaks the guest's fstab and boot loader. Leave"
     " the operation out, or use --sealer virt-sysprep"
 )
+# What else a guest can be asked, by the request's "verb"; none of these writes to the disks of a template.
+VERBS: Mapping[str, Callable[[Mapping[str, object]], Message]] = {"identities": identities.answer}
 
 
 def answer(request: Mapping[str, object], emit: Callable[[Message], None]) -> None:
-    """Seal the guest of the request; emit progress, and in the end exactly one report or error. Never raises."""
+    """Seal the guest of the request, or do its verb; emit progress, and in the end exactly one report or error.
+
+    Never raises.
+    """
     seal = _Seal(emit)
     try:
-        report = seal.run(request)
+        report = VERBS.get(str(request.get("verb")), seal.run)(request)
     except SealRefused as error:
         message = {"event": "error", "reason": error.reason, "message": _printable(error.message)}
         emit({**message, "untouched": seal.untouched})
@@ -70,7 +74,7 @@ class _Seal:
 
     def run(self, request: Mapping[str, object]) -> dict[str, object]:
         """Do it; raises SealRefused and OSError."""
-        options = _mapping(request.get("settings", {}))
+        options = asked.mapping(request.get("settings", {}))
         settings = Settings.from_json(options)
         operations = _operations(request.get("operations", []), options)
         if options.get("all_progress") is True:
@@ -79,8 +83,8 @@ class _Seal:
             raise SealRefused("appliance-unable", NO_FS_UUIDS)
         dry_run, erase = options.get("dry_run") is True, options.get("erase", True) is not False
         random = Randomness(bytes.fromhex(str(request.get("random", ""))))
-        assembly = Assembly(_disks(request), luks.keys_from(request.get("keys", [])))
-        mounted = Mounts(writable=not dry_run, options=_mount_options(options))
+        assembly = Assembly(asked.disks(request), luks.keys_from(request.get("keys", [])))
+        mounted = Mounts(writable=not dry_run, options=asked.mount_options(options))
         wiping = Wiping() if erase and not dry_run else None
         try:
             self._progress(ASSEMBLING, "putting the disks together")
@@ -99,7 +103,7 @@ class _Seal:
             if wiping:
                 wiping.gaps(assembly)
         except BaseException:
-            _give_up(mounted, assembly)
+            give_up(mounted, assembly)
             raise
         report = SealReport(
             sealer="appliance",
@@ -188,14 +192,6 @@ class _Seal:
         self._progress(OPERATING + round(part * (ERASING - OPERATING), 1), name)
 
 
-def _give_up(mounted: Mounts, assembly: Assembly) -> None:
-    """Unmount and close what can be; the error that led here is what is reported."""
-    with suppress(SealRefused, OSError):
-        mounted.unmount()
-    with suppress(SealRefused, OSError):
-        assembly.close()
-
-
 def _system(guest: Guest, mounted: Mounts) -> GuestSystem:
     return GuestSystem(
         root=_printable(mounted.points["/"]),
@@ -218,31 +214,11 @@ def _without_host(report: SealReport) -> dict[str, object]:
     return {key: value for key, value in data.items() if key not in {"sealer", "version", "accelerator", "disks"}}
 
 
-def _operations(asked: object, options: Mapping[str, object]) -> Sequence[Operation]:
+def _operations(wanted: object, options: Mapping[str, object]) -> Sequence[Operation]:
     """Return the operations asked for; without any, those of the profile that come with the program."""
-    if asked is None:
+    if wanted is None:
         return profile.select(catalogue.own(), str(options.get("profile", "")))
-    return [catalogue.from_json(_mapping(item)) for item in _list(asked)]
-
-
-def _disks(request: Mapping[str, object]) -> list[Path]:
-    return [Path(str(_mapping(disk).get("device", ""))) for disk in _list(request.get("disks"))]
-
-
-def _mount_options(options: Mapping[str, object]) -> dict[str, str]:
-    return {point: str(value) for point, value in _mapping(options.get("mount_options", {})).items()}
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    if not isinstance(value, dict):
-        raise SealRefused("bad-request", f"the request holds {value!r:.80} where names with values are expected")
-    return value
-
-
-def _list(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise SealRefused("bad-request", f"the request holds {value!r:.80} where a list is expected")
-    return value
+    return [catalogue.from_json(asked.mapping(item)) for item in asked.items(wanted)]
 
 
 def _printable(text: str) -> str:

@@ -45,3 +45,14 @@ class Unit:
 # The SSH server wants it too, in case that is started some other way than with the whole system.
 SSH_HOSTKEYS = Unit("vmseal-ssh-hostkeys.service", ("multi-user.target", "ssh.service", "sshd.service"))
 CA_STORE = Unit("vmseal-ca-store.service", ("multi-user.target",))
+# Of a clone that is booted to prove its template; whatever its default target is called, it wants the unit.
+PROOF = Unit("vmseal-proof.service", ("multi-user.target", "default.target"))
+PROOF_SCRIPT = "/etc/vmseal-proof/first-boot.sh"
+PROOF_FOLDER = "/var/lib/vmseal-proof"  # what the script writes there is all that is known of the first boot
+
+
+def install_proof(root: Root) -> None:
+    """Have the clone say when its first boot has ended, and switch itself off."""
+    PROOF.install(root)
+    root.make_folder(os.path.dirname(PROOF_SCRIPT))  # noqa: PTH120  a path of the guest
+    root.write(PROOF_SCRIPT, Path(__file__).with_name("vmseal-proof.sh").read_bytes())

@@ -47,6 +47,14 @@ PREPARED = 10.0  # percent of the whole seal
 logger = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the appliance has answered; ``report`` is not checked yet."""
+
+    report: dict[str, object]
+    accelerator: Accelerator
+
+
 class NotBegun(ApplianceFailed):
     """The VM did not come as far as the request; another way of starting it may work."""
 
@@ -109,12 +117,36 @@ class Appliance(Sealer):
 
         """
         run = _Run(request, progress, time.monotonic())
+        answer = await self._in_time(run, as_json(request))
+        report = self._report(run, answer)
+        run.advance(100.0, "done")
+        return report
+
+    async def ask(
+        self, request: SealRequest, question: dict[str, object], progress: Callable[[SealProgress], None]
+    ) -> Answer:
+        """Have the appliance do another verb than to seal; with ``request.dry_run`` the disks are only read.
+
+        Of the request only the name, the disks, ``dry_run`` and the deadline count; ``question`` holds the rest.
+
+        Raises:
+            SealError: one of its classes says why.
+            asyncio.CancelledError: every process has ended.
+
+        """
+        run = _Run(request, progress, time.monotonic())
+        answer = await self._in_time(run, question)
+        run.advance(100.0, "done")
+        return answer
+
+    async def _in_time(self, run: _Run, asked: dict[str, object]) -> Answer:
+        request = run.request
         with ExitStack() as stack:
             try:
                 async with asyncio.timeout(request.deadline):
-                    return await self._seal(run, stack)
+                    return await self._answered(run, asked, stack)
             except TimeoutError as error:
-                text = f"{request.name}: not sealed within {request.deadline:g} s and stopped; raise the deadline"
+                text = f"{request.name}: not done within {request.deadline:g} s and stopped; raise the deadline"
                 exceeded = DeadlineExceeded(text)
                 exceeded.untouched = run.untouched
                 raise exceeded from error
@@ -148,31 +180,28 @@ class Appliance(Sealer):
         """
         return await self.stock.state(await self.stock.recipe(), await self.hardware())
 
-    async def _seal(self, run: _Run, stack: ExitStack) -> SealReport:
+    async def _answered(self, run: _Run, asked: dict[str, object], stack: ExitStack) -> Answer:
         if not 1 <= len(run.request.disks) <= MAX_DISKS:
-            raise SealError(f"{len(run.request.disks)} disks; one to {MAX_DISKS} can be sealed together")
-        asked = as_json(run.request)
+            raise SealError(f"{len(run.request.disks)} disks; one to {MAX_DISKS} can be opened together")
         run.advance(0.0, "checking the disks")
         # The disks are looked at while the VM starts.
         checking = asyncio.create_task(disks.check(run.request.disks, writable=not run.request.dry_run))
         try:
-            accelerator, done = await self._try(run, checking, asked, stack)
+            return await self._try(run, checking, asked, stack)
         finally:
             await process.end(checking)
-        report = self._report(run, done, accelerator)
-        run.advance(100.0, "done")
-        return report
 
     async def _try(
         self, run: _Run, checking: asyncio.Task[list[tuple[Layer, ...]]], asked: dict[str, object], stack: ExitStack
-    ) -> tuple[Accelerator, Done]:
+    ) -> Answer:
         """Try a restored VM, one restored from a new snapshot, one that boots; without KVM when that does not do."""
         hardware = await self.hardware()
         boot = await self.stock.boot(await self.stock.recipe())
         for is_last, start in ((False, self._restored), (False, self._restored), (True, self._booted)):
             try:
                 async with start(boot, hardware) as machine:
-                    return hardware.accelerator, await self._talk(run, machine, checking, asked=asked, stack=stack)
+                    done = await self._talk(run, machine, checking, asked=asked, stack=stack)
+                    return Answer(done.report, hardware.accelerator)
             except NotBegun as error:
                 if is_last:
                     raise ApplianceFailed(str(error)) from error
@@ -265,21 +294,22 @@ class Appliance(Sealer):
             else:
                 raise ApplianceFailed("the appliance begins twice")
 
-    def _report(self, run: _Run, done: Done, accelerator: Accelerator) -> SealReport:
+    def _report(self, run: _Run, answer: Answer) -> SealReport:
         own = {
             "sealer": self.name,
             "version": vmseal.__version__,
-            "accelerator": accelerator.value,
+            "accelerator": answer.accelerator.value,
             "disks": [str(disk.path) for disk in run.request.disks],
             "seconds": round(time.monotonic() - run.begin, 2),
             "dry_run": run.request.dry_run,
             "profile": run.request.profile or Profile.DEFAULT.value,
         }
         try:
-            return channel.report_of(done, own)
+            return channel.report_of(Done(answer.report), own)
         except Unbelievable as error:
-            run.writing = not run.request.dry_run
-            raise ApplianceFailed(f"the appliance's report is not to be believed: {error}") from error
+            unbelievable = ApplianceFailed(f"the appliance's report is not to be believed: {error}")
+            unbelievable.untouched = run.request.dry_run
+            raise unbelievable from error
 
 
 async def _sync(opened: tuple[OpenDisk, ...]) -> None:

@@ -25,12 +25,20 @@ def as_json(request: SealRequest) -> dict[str, object]:
     if request.passed:
         raise ApplianceUnable(f"only virt-sysprep understands {' '.join(request.passed)}; use --sealer virt-sysprep")
     return {
-        "verb": "seal",
-        "disks": [{"name": str(disk.path)} for disk in request.disks],
+        **question("seal", request),
         "operations": _operations(request),
         "settings": _settings(request),
-        "keys": [{"selector": key.selector, "key": base64.b64encode(key.key).decode()} for key in request.keys],
         "random": os.urandom(RANDOM_BYTES).hex(),
+    }
+
+
+def question(verb: str, request: SealRequest) -> dict[str, object]:
+    """Return what every request has: the disks, the keys, and how to mount; what is asked is up to the verb."""
+    return {
+        "verb": verb,
+        "disks": [{"name": str(disk.path)} for disk in request.disks],
+        "keys": [{"selector": key.selector, "key": base64.b64encode(key.key).decode()} for key in request.keys],
+        "settings": {"mount_options": dict(request.mount_options)},
     }
 
 

@@ -1,0 +1,22 @@
+# Run by vmseal-proof.service in a throw-away clone; vmseal reads what it writes from the clone's disk.
+folder=/var/lib/vmseal-proof
+mkdir -p "$folder"
+systemctl is-system-running --wait >"$folder/state"
+
+# A lease may come a moment later than the end of the boot, and only the DHCP client itself knows its identifier.
+tries=0
+while [ $tries -lt 20 ] && systemctl --quiet is-active systemd-networkd.service && ! ls /run/systemd/netif/leases/* >/dev/null 2>&1; do
+    tries=$((tries + 1))
+    sleep 0.5
+done
+cat /run/systemd/netif/leases/* >"$folder/leases" 2>/dev/null
+if command -v nmcli >/dev/null; then
+    nmcli -t -f DHCP4 device show 2>/dev/null | sed -n 's/^.*dhcp_client_identifier = /CLIENTID=/p' >>"$folder/leases"
+fi
+cat /proc/sys/kernel/hostname >"$folder/hostname"
+systemctl --failed --plain --no-legend --no-pager | sed 's/ .*//' >"$folder/failed"
+if [ -s "$folder/failed" ]; then
+    journalctl --boot --no-pager --lines 3000 >"$folder/journal"
+fi
+: >"$folder/ended"
+systemctl --no-block poweroff
