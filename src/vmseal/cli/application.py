@@ -58,12 +58,13 @@ def only_seal() -> typer.Typer:
 
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    from vmseal.cli import appliance, job, operations, programs, seal, template, vm  # noqa: PLC0415  not for seal alone
+    from vmseal.cli import appliance, job, operations, programs, prove, seal, template, vm  # noqa: PLC0415  not for seal alone
 
     app = _empty()
     command(app, "up")(programs.run_up)
     command(app, "engine")(programs.run_engine)
     seal.add_to(app)
+    prove.add_to(app)
     app.add_typer(operations.app, name="operations")
     app.add_typer(appliance.app, name="appliance")
     app.add_typer(vm.app, name="vm")

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +16,8 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from vmseal.cli import seal_options, sysprep_options
+from vmseal.cli import running, seal_options, sysprep_options
 from vmseal.cli.exits import WrongUsage
 from vmseal.cli.logs import set_up_logs
 from vmseal.cli.options import Options, common_parameters, print_version, take_common, with_errors, with_signature
@@ -196,12 +194,8 @@ async def _until_interrupted(
         last = progress
         show(progress)
 
-    task = asyncio.ensure_future(program.seal(request, note))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
     try:
-        return await task
+        return await running.until_signalled(program.seal(request, note))
     except asyncio.CancelledError as error:
         raise _Interrupted(untouched=not last.writing) from error
 
@@ -209,15 +203,11 @@ async def _until_interrupted(
 @contextmanager
 def _shown(options: Options, asked: SealOptions) -> Iterator[Callable[[SealProgress], None]]:
     """Give a function that shows progress: a bar on a terminal, else a line per operation."""
-    console = Console(stderr=True, highlight=False)
-    if options.json or asked.quiet:
-        yield lambda _: None
-    elif asked.lines:
+    quiet = options.json or asked.quiet
+    if asked.lines and not quiet:
         yield _Lines().show
-    elif not console.is_terminal:
-        yield lambda progress: console.print(f"{progress.percent:5.1f} % {progress.operation}", markup=False)
     else:
-        with _bar(console) as show:
+        with running.shown(quiet=quiet) as show:
             yield show
 
 
@@ -237,21 +227,6 @@ class _Lines:
         known = progress.operation in self._names
         words = f'Performing "{progress.operation}" ...' if known else progress.operation
         print(f"[{time.monotonic() - self._begin:6.1f}] {words}", flush=True)  # noqa: T201  the program's output
-
-
-@contextmanager
-def _bar(console: Console) -> Iterator[Callable[[SealProgress], None]]:
-    columns = (
-        TextColumn("{task.percentage:>3.0f} %"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("starting", total=100.0)
-        yield lambda progress: bar.update(
-            task, completed=progress.percent, description=progress.operation.replace("[", "\\[")
-        )
 
 
 def _print(report: SealReport, *, summary: bool) -> None:

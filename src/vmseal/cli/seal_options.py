@@ -149,7 +149,7 @@ class _Reading:
         path = Path(value.removeprefix("file://"))
         if "://" in str(value) and not value.startswith("file:///"):
             raise WrongUsage(f"{value} is not on this host: vmseal seals files and block devices")
-        self.options.disks.append(Disk(path, _format_of(path, self._format)))
+        self.options.disks.append(Disk(path, format_of(path, self._format)))
         self._format_is_used = True
 
     def _set_format(self, value: str) -> None:
@@ -176,7 +176,13 @@ class _Reading:
         self.options.operations = [*(self.options.operations or []), *names]
 
 
-def _format_of(path: Path, given: str | None) -> VolumeFormat:
+def format_of(path: Path, given: str | None) -> VolumeFormat:
+    """Return a disk's format: the one that is ``given``, else what the ending of its name says.
+
+    Raises:
+        WrongUsage: it says nothing.
+
+    """
     if given in FORMATS:
         return FORMATS[given]
     if found := ENDINGS.get(path.suffix):

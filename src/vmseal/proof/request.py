@@ -1,0 +1,38 @@
+"""What is to be proved, and how."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from vmseal.sealers.sealer import Disk
+
+MEMORY = 1024  # MiB of a clone
+TIMEOUT = 300.0  # seconds for a first boot; 15 to 30 where nothing else runs, without KVM
+
+
+class Firmware(StrEnum):
+    """With what a clone starts; ``auto``: a BIOS if the disks have boot code for one, else UEFI."""
+
+    AUTO = "auto"
+    BIOS = "bios"
+    UEFI = "uefi"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofRequest:
+    """A template to be proved.
+
+    ``source``: the disks of the machine that it was made of, if they are known. ``timeout`` in seconds for the first
+    boot of the clones, ``memory`` of each in MiB. ``allowed``: names of identities that clones may share;
+    ``allowed_failed_units``: units that may fail.
+    """
+
+    name: str
+    disks: tuple[Disk, ...]
+    source: tuple[Disk, ...] = ()
+    firmware: Firmware = Firmware.AUTO
+    timeout: float = TIMEOUT
+    memory: int = MEMORY
+    allowed: frozenset[str] = frozenset()
+    allowed_failed_units: frozenset[str] = frozenset()
