@@ -19,7 +19,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TESTS = Path(__file__).parent
-LONGEST_FIRST = ("crash", "system", "contract", "unit")  # a worker takes files: what takes minutes must not be what is left
+LONGEST_FIRST = ("crash", "system", "contract", "unit")  # workers take files: what takes minutes must not be left
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
