@@ -8,7 +8,7 @@ packages=(
   python3 python3-venv python3-dev gcc libc6-dev pkg-config     # the environment; dev files build ovirt-engine-sdk-python
   libxml2-dev libcurl4-openssl-dev libssl-dev
   guestfs-tools libguestfs-tools linux-image-cloud-amd64        # virt-sysprep, guestfish, the kernel of their appliance
-  qemu-system-x86 qemu-utils
+  qemu-system-x86 qemu-utils ovmf                               # ovmf: firmware for guests that boot with UEFI
   mmdebstrap                                                    # builds the demo and test guests
   e2fsprogs xfsprogs btrfs-progs dosfstools mtools fdisk mount util-linux   # tests make file systems, and check them after erasing
   lvm2 mdadm cryptsetup-bin                                     # go into the appliance, which puts guests' disks together with them

@@ -15,6 +15,7 @@ from typing import Any
 from tests.fakes.sealers import FakeSealer
 
 from vmseal.host.agent import Agent
+from vmseal.host.proof_jobs import Proves
 from vmseal.host.settings import HostSettings
 from vmseal.model.volume import BLANK_UUID
 from vmseal.rpc.server import Call
@@ -236,10 +237,15 @@ def settings(folder: Path, **changes: Any) -> HostSettings:
 
 @asynccontextmanager
 async def running_rig(
-    folder: Path, *, sealer: FakeSealer | None = None, others: Sequence[FakeSealer] = (), **changes: Any
+    folder: Path,
+    *,
+    sealer: FakeSealer | None = None,
+    others: Sequence[FakeSealer] = (),
+    prover: Proves | None = None,
+    **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Run an agent whose domain is in ``folder``/domain, with the pool connected."""
-    rig = await started(folder, sealer=sealer, others=others, **changes)
+    rig = await started(folder, sealer=sealer, others=others, prover=prover, **changes)
     try:
         await rig.connect()
         yield rig
@@ -248,11 +254,16 @@ async def running_rig(
 
 
 async def started(
-    folder: Path, *, sealer: FakeSealer | None = None, others: Sequence[FakeSealer] = (), **changes: Any
+    folder: Path,
+    *,
+    sealer: FakeSealer | None = None,
+    others: Sequence[FakeSealer] = (),
+    prover: Proves | None = None,
+    **changes: Any,
 ) -> Rig:
     """Return a started agent that knows no storage yet."""
     (folder / "domain").mkdir(exist_ok=True)
     sealer = sealer or FakeSealer()
-    agent = Agent(settings(folder, **changes), sealer=sealer, others=others)
+    agent = Agent(settings(folder, **changes), sealer=sealer, others=others, prover=prover)
     await agent.start()
     return Rig(agent, folder / "domain", sealer)

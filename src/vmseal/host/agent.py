@@ -21,6 +21,7 @@ from vmseal.host.host_verbs import HostVerbs
 from vmseal.host.imports import Imports
 from vmseal.host.jobs import Jobs
 from vmseal.host.locks import ImageLocks
+from vmseal.host.proof_jobs import ProofJobs, Proofs, Proves
 from vmseal.host.qemu_img import QemuImg
 from vmseal.host.settings import HostSettings
 from vmseal.host.storage import Storage
@@ -31,10 +32,12 @@ from vmseal.host.verbs import Verbs
 from vmseal.host.virt_jobs import Seals, VirtJobs
 from vmseal.model.errors import VerbError, VmsealError
 from vmseal.model.job import JobType
+from vmseal.proof import Prover
 from vmseal.rpc.server import Server
 from vmseal.rpc.tls import TlsFiles, server_context
 from vmseal.sealers import choice
 from vmseal.sealers.accelerator import Accelerators
+from vmseal.sealers.appliance import Appliance
 from vmseal.sealers.choice import SealerSettings
 from vmseal.sealers.libguestfs import remove_dead_sockets
 from vmseal.sealers.sealer import ProgramMissing, Sealer
@@ -49,11 +52,14 @@ class StateInUse(VmsealError):
 class Agent:
     """A host agent. Nothing runs before :meth:`start` and nothing after :meth:`close`.
 
-    ``sealer`` seals unless a request names one of the ``others``.
+    ``sealer`` seals unless a request names one of the ``others``; ``prover`` proves templates (default: the real one).
     """
 
-    def __init__(self, settings: HostSettings, *, sealer: Sealer, others: Sequence[Sealer] = ()) -> None:
+    def __init__(
+        self, settings: HostSettings, *, sealer: Sealer, others: Sequence[Sealer] = (), prover: Proves | None = None
+    ) -> None:
         self._settings = settings
+        self._prover = prover or _prover(settings)
         self._state = settings.state.resolve()
         self._lock = -1
         self._background: set[asyncio.Task[None]] = set()
@@ -83,11 +89,13 @@ class Agent:
             deadline=settings.seal_deadline,
         )
         virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals)
+        proofs = Proofs(prover=self._prover, timeout=settings.proof_timeout, memory=settings.proof_memory)
         groups = (
             HostVerbs(storage=storage, jobs=jobs, tasks=tasks, imports=imports, capabilities=self.capabilities),
             PoolVerbs(storage, tasks, jobs),
             ImageVerbs(storage=storage, qemu=qemu, locks=locks, tasks=tasks, links=links),
             JobVerbs(storage_jobs, virt_jobs),
+            ProofJobs(storage=storage, locks=locks, jobs=jobs, proofs=proofs),
         )
         return Verbs({name: handler for group in groups for name, handler in group.handlers().items()})
 
@@ -173,6 +181,13 @@ async def run(settings: HostSettings) -> None:
         await stop.wait()
     finally:
         await agent.close()
+
+
+def _prover(settings: HostSettings) -> Prover:
+    """Return what proves templates, with the appliance that seals them."""
+    state = settings.state.resolve()
+    appliance = Appliance(state=state, cache=settings.cache and settings.cache.resolve())
+    return Prover(state=state / "proof", appliance=appliance, limit=settings.proofs)
 
 
 def _lock_state(path: Path) -> int:

@@ -29,6 +29,11 @@ class HostSettings(BaseSettings):
     virt_jobs: int = Field(default=2, ge=1, description="virt jobs (seals) that run at once; more wait")
     copy_deadline: float = Field(default=6 * 3600, gt=0, description="a copy may take so long")
     seal_deadline: float = Field(default=3600, gt=0, description="a seal may take so long")
+    proofs: int = Field(
+        default=2, ge=1, description="proofs that run at once, of all programs on this state; more wait"
+    )
+    proof_timeout: float = Field(default=300, gt=0, description="the first boot of a clone may take so long")
+    proof_memory: int = Field(default=1024, ge=128, description="MiB of each of the two clones of a proof")
     job_retention: float = Field(default=3600, ge=0, description="finished jobs are kept so long")
     import_folders: list[Path] = Field(
         default_factory=list, description="folders whose image files may be imported; none by default"

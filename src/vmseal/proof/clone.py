@@ -29,7 +29,9 @@ from vmseal.sealers.sealer import ApplianceFailed, Disk, ProgramMissing
 
 CONSOLE = 5000  # lines that are kept, the last ones, and characters of each
 CONSOLE_WIDTH = 400
-CACHE = 256  # MiB for translated code, where there is no KVM
+# MiB for translated code, where there is no KVM: with 256 the whole boot takes a fifth more instructions, with 1024 4 %
+# less; the guest's kernel is forgotten and translated again when it is full.
+CACHE = 512
 # What the console of a guest says that will not come any further.
 DEAD_ENDS = ("Kernel panic - not syncing", "You are in emergency mode", "Press Enter for maintenance", "Give root pass")
 

@@ -316,7 +316,7 @@ class SetLogLevel(Parameters):
 
 
 class JobParameters(Parameters):
-    """``Vmseal.abortJob``, ``Vmseal.getSealReport``: one host job."""
+    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``Vmseal.getProof``: one host job."""
 
     job_id: str
 
@@ -325,6 +325,30 @@ class JobIds(Parameters):
     """``Vmseal.getJobDetails``: map of job id to ``{"operation", "started", "ended", "log"}`` for the jobs known."""
 
     job_ids: list[str]
+
+
+class ProofOptions(Parameters):
+    """How ``Vmseal.proveTemplate`` proves; None is the host's to choose, and more memory than that is not given."""
+
+    firmware: Literal["auto", "bios", "uefi"] = "auto"
+    timeout: float | None = None  # seconds for a first boot
+    memory: int | None = Field(default=None, ge=128)  # MiB of a clone
+    allowed: list[str] = Field(default_factory=list)  # identities that clones may share
+    allowed_failed_units: list[str] = Field(default_factory=list)
+
+
+class ProveTemplate(Parameters):
+    """``Vmseal.proveTemplate``: boot two clones of a template and compare them; its disks, and the source's, are read.
+
+    The result is ``Vmseal.getProof``'s, whether it passed or not.
+    """
+
+    template_id: Uuid  # names the files that a failure leaves
+    job_id: str
+    pool: Uuid = Field(alias="sp_id")
+    images: list[ImageReference]
+    source: list[ImageReference] = Field(default_factory=list)
+    options: ProofOptions | None = None
 
 
 class InspectImage(Parameters):
@@ -385,5 +409,7 @@ VERBS: dict[str, tuple[type[Parameters], Kind]] = {
     "Vmseal.abortJob": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.getJobDetails": (JobIds, Kind.SYNCHRONOUS),
     "Vmseal.getSealReport": (JobParameters, Kind.SYNCHRONOUS),
+    "Vmseal.getProof": (JobParameters, Kind.SYNCHRONOUS),
+    "Vmseal.proveTemplate": (ProveTemplate, Kind.JOB),
     "Vmseal.inspectImage": (InspectImage, Kind.SYNCHRONOUS),
 }
