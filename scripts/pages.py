@@ -75,7 +75,7 @@ def _settings(model: type[BaseSettings]) -> list[str]:
 
 def events() -> str:
     """Return the reference page of the engine's events."""
-    lines = ["# Events", "", "Made from `vmseal.engine.events`. Codes are oVirt's.", ""]
+    lines = ["# Events", "", "Made from `vmseal.engine.events`. Codes are oVirt's; from 20000 on they are ours.", ""]
     lines += ["| code | severity | text |", "|---|---|---|"]
     lines += [f"| {int(code)} | {severity} | {text} |" for code, (severity, text) in sorted(EVENTS.items())]
     return "\n".join(lines) + "\n"

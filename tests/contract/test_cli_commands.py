@@ -207,6 +207,33 @@ def test_without_waiting_no_job_is_asked_for(engine: Engine, tmp_path: Path) -> 
     assert invoke(tmp_path, "template", "create", "base", "--vm", "src", "--no-wait").exit_code == 0
 
 
+def test_a_template_is_proved_and_the_proof_decides_the_exit_code(engine: Engine, tmp_path: Path) -> None:
+    path = f"/templates/{VERSION_2['id']}"
+    engine.answers[f"POST {path}/prove"] = (200, {"status": "complete", "job": {"id": "j"}})
+    clones = [{"identities": {"machine-id": "5" * 32}, "failed_units": [], "seconds": 20.5}] * 2
+    result = {"schema": 1, "passed": False, "reasons": ["machine-id is fixed in the template"], "clones": clones}
+    alike = {"shared": ["machine-id"], "equal_to_template": ["machine-id"], "equal_to_source": [], "source": None}
+    where = {"template": {"machine-id": "5" * 32}, "guest": "Debian", "disks": ["/a"], "firmware": "bios"}
+    how = {"accelerator": "tcg", "version": "1", "seconds": 44.0, "kept": "/state/failed/1"}
+    proof = {**result, **alike, **where, **how}
+    engine.documents[f"{path}/proof"] = proof
+    proved = invoke(tmp_path, "template", "prove", "base")
+    assert proved.exit_code == 1
+    shown = " ".join(proved.stdout.split())
+    for words in (
+        f"machine-id {'5' * 32}",
+        "shared, the template's",
+        "not passed: machine-id is fixed",
+        "/state/failed/1",
+    ):
+        assert words in shown
+    engine.documents[f"{path}/proof"] = {**proof, "passed": True, "reasons": []}
+    assert invoke(tmp_path, "template", "prove", "base").exit_code == 0
+    assert json.loads(invoke(tmp_path, "template", "show", "base", "--proof", "--json").stdout)["passed"] is True
+    engine.documents[f"{path}/proof"] = {"passed": "perhaps"}
+    assert invoke(tmp_path, "template", "show", "base", "--proof").exit_code == 1
+
+
 def test_the_seal_report(engine: Engine, tmp_path: Path) -> None:
     paths = [{"path": "/etc/ssh/ssh_host_rsa_key", "action": "removed", "bytes": 2602}]
     kept = [{"path": "/etc/krb5.keytab.old", "why": "may be a key"}]

@@ -152,6 +152,12 @@ class FakeCommands:
             template.status = "locked"
             return self._job(session, "RemoveVmTemplate", template_id, caller=caller)
 
+    def prove_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Open a job."""
+        self._note(template_id, caller)
+        with self.database.session() as session:
+            return self._job(session, "ProveVmTemplate", template_id, caller=caller)
+
     def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:
         """Write the words that change."""
         self._note(changes, caller)

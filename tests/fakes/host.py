@@ -81,6 +81,7 @@ class FakeHost:
     def __init__(self, *, extensions: bool = True) -> None:
         self.behaviour = Behaviour()
         self.seals: list[verb.Seal] = []
+        self.proof: dict[str, object] = {"passed": True, "reasons": []}  # what proofs show
         self.volumes: dict[VolumeAddress, FakeVolume] = {}
         self.jobs: dict[str, FakeJob] = {}
         self.tasks: dict[str, VerbError | None] = {}
@@ -409,6 +410,19 @@ class FakeHost:
                 self.published_unsealed.append(given.volume.address)
 
         return self._start(FakeJob(given.job_id, "storage", "update_volume"), work)
+
+    def _vmseal_provetemplate(self, given: verb.ProveTemplate) -> object:
+        for image in given.images:
+            self._volume(image.address)
+        job = FakeJob(given.job_id, "virt", "prove_template", operation="booting two clones")
+
+        def work() -> None:
+            job.report = dict(self.proof)
+
+        return self._start(job, work)
+
+    def _vmseal_getproof(self, given: verb.JobParameters) -> object:
+        return self._vmseal_getsealreport(given)
 
     def _vm_seal(self, given: verb.Seal) -> object:
         volumes = [self._volume(image.address) for image in given.images]

@@ -126,7 +126,7 @@ def prove(
     if options.json:
         print_json(report.as_json())
     else:
-        _print(report)
+        print_report(report)
     raise typer.Exit(ProveExit.PASSED if report.passed else ProveExit.NOT_PASSED)
 
 
@@ -171,7 +171,8 @@ def _fail(options: Options, reason: str, message: str, code: ProveExit) -> None:
     raise typer.Exit(code)
 
 
-def _print(report: ProofReport) -> None:
+def print_report(report: ProofReport) -> None:
+    """Print the identities side by side, the reasons, and the verdict."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=PIPE_WIDTH)

@@ -7,15 +7,18 @@ from typing import Annotated
 import typer
 
 from vmseal.cli.client import EngineClient, NotFound, find_access
-from vmseal.cli.exits import WrongUsage
+from vmseal.cli.exits import CommandError, ExitCode, WrongUsage
 from vmseal.cli.lookup import disks_of, find_template, find_vm
 from vmseal.cli.options import Options, command
+from vmseal.cli.prove import print_report
 from vmseal.cli.sealing import Erase, Profile, SealerChoice, report_lines, report_of, seal_parameters
 from vmseal.cli.show import note, print_json, show_one, show_rows
 from vmseal.cli.values import TemplateValue
 from vmseal.cli.vm import NoWait
 from vmseal.cli.watch import Interrupts
 from vmseal.cli.work import Work
+from vmseal.proof import ProofReport
+from vmseal.sealers.appliance.reading import Unbelievable, read
 
 app = typer.Typer(help="Templates: sealed or plain, and versions of them.", no_args_is_help=True)
 
@@ -84,10 +87,14 @@ def show(
     report: Annotated[
         bool, typer.Option("--report", help="Show what the seal did instead; with -v, every path.")
     ] = False,
+    proof: Annotated[bool, typer.Option("--proof", help="Show what the last proof has shown instead.")] = False,
 ) -> None:
-    """Show a template and its disks, or its seal report."""
+    """Show a template and its disks, its seal report, or its proof."""
     with EngineClient(find_access(options)) as client:
         value = TemplateValue.of(find_template(client, template, version=version_number))
+        if proof:
+            _show_proof(options, _proof(client, value))
+            return
         if report:
             content = report_of(client, value.id)
             if content is None:
@@ -99,6 +106,40 @@ def show(
     lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
     lines += [("disk", disk) for disk in value.disks or ()]
     show_one(options, value, lines=lines)
+
+
+@command(app, "prove")
+def prove(
+    options: Options, template: TemplateName, version_number: VersionNumber = None, no_wait: NoWait = False
+) -> None:
+    """Have a host boot two clones of a template, and see that they are two machines; exit code 1 if not.
+
+    What came out stays with the template: `vmseal template show --proof`.
+    """
+    with Interrupts() as interrupts, EngineClient(find_access(options)) as client:
+        value = TemplateValue.of(find_template(client, template, version=version_number))
+        started = client.add(f"templates/{value.id}/prove", {})
+        Work(client, options, interrupts).finish({**started, "id": value.id}, wait=not no_wait)
+        if no_wait:
+            return
+        proof = _proof(client, value)
+    _show_proof(options, proof)
+    if not proof.passed:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _proof(client: EngineClient, template: TemplateValue) -> ProofReport:
+    try:
+        return read(ProofReport, client.get(f"templates/{template.id}/proof"), "the proof")
+    except Unbelievable as error:
+        raise CommandError(f"the engine's proof is none: {error}") from error
+
+
+def _show_proof(options: Options, proof: ProofReport) -> None:
+    if options.json:
+        print_json(proof.as_json())
+    else:
+        print_report(proof)
 
 
 @command(app, "remove")

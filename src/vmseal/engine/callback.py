@@ -170,6 +170,13 @@ class VirtJobCallback(HostJobCallback):
         return self._expired(host)
 
 
+class ProofCallback(VirtJobCallback):
+    """Polls a proof, which leaves no trace either; it has changed nothing, so it can be asked for again."""
+
+    async def _vanished(self, host: HostConnection) -> Outcome | None:
+        return self._abort or Outcome.failed(f"Host {host.name} does not know the proof any more: ask for it again")
+
+
 @dataclass(frozen=True)
 class Expected:
     """The volume that a storage job changes, and the generation it was at before."""

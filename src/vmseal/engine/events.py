@@ -12,7 +12,7 @@ from vmseal.model.entities import Severity
 
 
 class EventCode(IntEnum):
-    """oVirt's numbers of the events that vmseal has."""
+    """oVirt's numbers of the events that vmseal has, and numbers of its own."""
 
     VDS_FAILURE = 12  # host does not respond
     VDS_DETECTED = 13  # host is up
@@ -35,6 +35,11 @@ class EventCode(IntEnum):
     USER_REMOVE_VM_TEMPLATE = 50
     USER_REMOVE_VM_TEMPLATE_FINISHED = 251
     USER_FAILED_REMOVE_VM_TEMPLATE = 110
+    # Ours; oVirt's end below.
+    TEMPLATE_PROOF_STARTED = 20010
+    TEMPLATE_PROOF_PASSED = 20011
+    TEMPLATE_PROOF_NOT_PASSED = 20012
+    TEMPLATE_PROOF_FAILED = 20013
 
 
 _NORMAL, _WARNING, _ERROR = Severity.NORMAL, Severity.WARNING, Severity.ERROR
@@ -76,6 +81,10 @@ EVENTS: dict[EventCode, tuple[Severity, str]] = {
     EventCode.USER_REMOVE_VM_TEMPLATE: (_NORMAL, "Removal of template {template} was started by {user}."),
     EventCode.USER_REMOVE_VM_TEMPLATE_FINISHED: (_NORMAL, "Template {template} was removed."),
     EventCode.USER_FAILED_REMOVE_VM_TEMPLATE: (_ERROR, "Template {template} could not be removed: {reason}"),
+    EventCode.TEMPLATE_PROOF_STARTED: (_NORMAL, "Proof of template {template} was started by {user}."),
+    EventCode.TEMPLATE_PROOF_PASSED: (_NORMAL, "Two clones of template {template} are two machines."),
+    EventCode.TEMPLATE_PROOF_NOT_PASSED: (_WARNING, "Template {template} does not make different machines: {reason}"),
+    EventCode.TEMPLATE_PROOF_FAILED: (_ERROR, "Template {template} could not be proved: {reason}"),
 }
 
 

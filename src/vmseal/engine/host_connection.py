@@ -150,9 +150,12 @@ class HostConnection:
 
     async def seal_report(self, job_id: str) -> dict[str, object]:
         """Return the report of a finished seal."""
-        reply = await self.call("Vmseal.getSealReport", verb.JobParameters(job_id=job_id))
+        return await self._report("Vmseal.getSealReport", job_id)
+
+    async def _report(self, name: str, job_id: str) -> dict[str, object]:
+        reply = await self.call(name, verb.JobParameters(job_id=job_id))
         if not isinstance(reply, dict):
-            raise InternalError(f"Host {self.name} answered Vmseal.getSealReport with {type(reply).__name__}")
+            raise InternalError(f"Host {self.name} answered {name} with {type(reply).__name__}")
         return reply
 
     # --------------------------------------------------------------------------------------------------------- volumes
@@ -234,6 +237,18 @@ class HostConnection:
         images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
         parameters = verb.Seal(vm_id=name, job_id=job_id, pool=self.storage.pool, images=images, options=options)
         await self.call("VM.seal", parameters, correlation_id=correlation_id)
+
+    async def prove(
+        self, job_id: str, template_id: str, *, volumes: Sequence[VolumeAddress], correlation_id: str
+    ) -> None:
+        """Start a proof: two clones of these volumes are booted; ``template_id`` names what a failure leaves."""
+        images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
+        parameters = verb.ProveTemplate(template_id=template_id, job_id=job_id, pool=self.storage.pool, images=images)
+        await self.call("Vmseal.proveTemplate", parameters, correlation_id=correlation_id)
+
+    async def proof(self, job_id: str) -> dict[str, object]:
+        """Return what a finished proof has shown."""
+        return await self._report("Vmseal.getProof", job_id)
 
     async def inspect_image(self, path: str, image_format: str | None) -> ImageFile:
         """Return what an image file outside the domain is; raises when it cannot be imported."""

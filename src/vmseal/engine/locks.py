@@ -19,6 +19,7 @@ class LockKind(StrEnum):
     TEMPLATE = "template"
     TEMPLATE_NAME = "template-name"
     DISK = "disk"
+    PROOF = "proof"  # of a template: VMs can be made of it meanwhile, but it cannot go
 
 
 @dataclass(frozen=True)

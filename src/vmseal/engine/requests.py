@@ -154,6 +154,10 @@ class Commands(Protocol):
         """Start removing a template."""
         ...
 
+    def prove_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Start proving a template."""
+        ...
+
     def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:
         """Change a template's words."""
         ...

@@ -48,6 +48,7 @@ class EngineSettings(BaseSettings):
     host_interval: float = Field(default=2.0, gt=0, description="between two looks at a host")
     copy_deadline: float = Field(default=24 * 3600, gt=0, description="a copy may take so long, host outages included")
     seal_deadline: float = Field(default=4 * 3600, gt=0, description="a seal may take so long, host outages included")
+    proof_deadline: float = Field(default=3600, gt=0, description="a proof may take so long, host outages included")
     seal_vms_by_default: bool = Field(
         default=False, description="seal VMs made from sealed templates even when the request does not say so"
     )

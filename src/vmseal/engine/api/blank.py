@@ -26,6 +26,7 @@ _VALUES: dict[str, object] = {
     "version_number": 1,
     "version_name": "base version",
     "seal_report": None,
+    "proof": None,
     "created": dt.datetime(2008, 4, 1, tzinfo=dt.UTC),  # the moment that oVirt gives it
 }
 

@@ -19,7 +19,7 @@ from vmseal.engine.api.representation.resource import Resource
 from vmseal.engine.api.routes import Route, act, read
 from vmseal.engine.api.sealing import read_choice
 from vmseal.engine.api.search_keys import Condition, Key, Keys, Kind, apply
-from vmseal.engine.api.started import added, removing, storage_domain_id
+from vmseal.engine.api.started import action, added, removing, storage_domain_id
 from vmseal.engine.requests import AddVmTemplateRequest, DiskChoice, TemplateChanges
 from vmseal.engine.tables import (
     BLANK_TEMPLATE,
@@ -135,7 +135,7 @@ KEYS = Keys(
 
 def list_templates(view: View) -> Listing:
     """List the templates that the search finds, Blank among them."""
-    statement = sa.select(TEMPLATES).options(defer(TEMPLATES.seal_report))
+    statement = sa.select(TEMPLATES).options(defer(TEMPLATES.seal_report), defer(TEMPLATES.proof))
     order = [TEMPLATES.name, TEMPLATES.version_number]
     return TEMPLATE.listing(view.session.scalars(apply(statement, KEYS, view=view, order=order)))
 
@@ -158,6 +158,18 @@ def _seal_report(view: View, template_id: str) -> Document:
     if report is None:
         raise not_found("Seal report of template", template_id)
     return Document(report)
+
+
+def _proof(view: View, template_id: str) -> Document:
+    proof = require_template(view, template_id).proof
+    if proof is None:
+        raise not_found("Proof of template", template_id)
+    return Document(proof)
+
+
+def _prove(call: Call, template_id: str) -> Answer:
+    started = call.commands.prove_vm_template(canonical_uuid(template_id), call.caller)
+    return action(job_id=started.job_id)
 
 
 def _disk_choices(call: Call, body: Body) -> tuple[DiskChoice, ...]:
@@ -264,5 +276,7 @@ ROUTES: tuple[Route, ...] = (
     read("/templates/{}/diskattachments", _attachments),
     read("/templates/{}/diskattachments/{}", _attachment),
     read("/templates/{}/sealreport", _seal_report),
+    read("/templates/{}/proof", _proof),
+    act("POST", "/templates/{}/prove", _prove, action="Cannot prove Template."),
     *empty_lists("/templates/{}", EMPTY_LISTS, require_template),
 )

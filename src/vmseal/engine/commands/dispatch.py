@@ -17,6 +17,7 @@ from vmseal.engine.commands.command import Command
 from vmseal.engine.commands.create_vm import VmPlan
 from vmseal.engine.commands.import_vm import ImportVm, accept_import_vm
 from vmseal.engine.commands.plan import Plan
+from vmseal.engine.commands.prove_vm_template import ProvePlan, ProveVmTemplate, accept_prove_vm_template
 from vmseal.engine.commands.remove import RemovePlan, RemoveVm, RemoveVmTemplate
 from vmseal.engine.commands.work import Services
 from vmseal.engine.durable import Arguments, Durable, Run
@@ -35,7 +36,7 @@ from vmseal.model.entities import TaskStatus
 
 PlanT = TypeVar("PlanT", bound=Plan)
 log = structlog.get_logger(__name__)
-CANCELLABLE = frozenset({AddVmTemplate.name, AddVm.name, ImportVm.name})  # those with an undo
+CANCELLABLE = frozenset({AddVmTemplate.name, AddVm.name, ImportVm.name, ProveVmTemplate.name})  # those with an undo
 
 
 class EngineCommands:
@@ -49,6 +50,7 @@ class EngineCommands:
         self._register(ImportVm.name, ImportVm, VmPlan)
         self._register(RemoveVm.name, RemoveVm, RemovePlan)
         self._register(RemoveVmTemplate.name, RemoveVmTemplate, RemovePlan)
+        self._register(ProveVmTemplate.name, ProveVmTemplate, ProvePlan)
 
     def _register(self, name: str, command: Callable[[Run, PlanT, Services], Command], plan: type[PlanT]) -> None:
         async def workflow(run: Run, arguments: Arguments) -> None:
@@ -71,6 +73,14 @@ class EngineCommands:
         with self._services.database.session() as session:
             plan = accept_remove_vm_template(session, template_id, caller, command_id=command_id)
             self._start(session, RemoveVmTemplate.name, command_id, plan=plan)
+        return Started(template_id, command_id)
+
+    def prove_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Start proving a template."""
+        command_id = str(uuid.uuid4())
+        with self._services.database.session() as session:
+            plan = accept_prove_vm_template(session, template_id, caller, command_id=command_id)
+            self._start(session, ProveVmTemplate.name, command_id, plan=plan)
         return Started(template_id, command_id)
 
     def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:

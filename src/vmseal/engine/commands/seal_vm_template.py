@@ -71,16 +71,21 @@ async def _itself(host: HostConnection) -> HostConnection:
     return host
 
 
-async def _await(step: StepRecord, job_id: str) -> Outcome:
+async def await_virt_job(step: StepRecord, job_id: str, kind: type[VirtJobCallback] = VirtJobCallback) -> Outcome:
+    """Return how the job of the step's host has ended."""
     if step.host_id is None:
-        raise ValueError("the host of a seal is written down before it is asked")
-    callback = VirtJobCallback(
+        raise ValueError("the host of a virt job is written down before it is asked")
+    callback = kind(
         step.work.services.hosts,
         step.host_job(job_id, step.host_id),
         watcher=step,
         interval=step.work.interval,
     )
-    outcome = await callback.wait()
+    return await callback.wait()
+
+
+async def _await(step: StepRecord, job_id: str) -> Outcome:
+    outcome = await await_virt_job(step, job_id)
     if not outcome.ok:
         return outcome
     return await step.on_host(lambda host: _fetch_report(host, job_id), only=step.host_id)

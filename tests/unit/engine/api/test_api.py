@@ -197,6 +197,19 @@ def test_the_seal_report_is_json_for_everyone(api: Api) -> None:
     assert api.http.get(f"{API}/templates/{BLANK_TEMPLATE}/sealreport").status_code == 404
 
 
+def test_a_template_is_proved_and_its_proof_is_json_for_everyone(api: Api) -> None:
+    _add_everything(api)
+    (template,) = api.http.get(f"{API}/templates?search=name=t1", headers=JSON).json()["template"]
+    assert api.http.get(f"{template['href']}/proof").status_code == 404
+    answer = api.http.post(f"{template['href']}/prove", json={}, headers=JSON)
+    assert (answer.status_code, answer.json()["status"]) == (200, "complete")
+    assert answer.json()["job"]["id"]
+    assert api.commands.requests[-1] == template["id"]
+    with api.database.session() as session:
+        session.get_one(Template, template["id"]).proof = {"passed": False}
+    assert api.http.get(f"{template['href']}/proof").json() == {"passed": False}
+
+
 def test_a_job_can_be_cancelled_once_it_runs_only(api: Api) -> None:
     job = _add_template(api).find("job")
     assert job is not None
