@@ -27,6 +27,7 @@ from vmseal.sealers.appliance.machine import SANDBOX
 from vmseal.sealers.appliance.reading import harmless
 from vmseal.sealers.sealer import ApplianceFailed, Disk, ProgramMissing
 
+ARCHITECTURE = "x86_64"  # others have other machines, and UEFI alone
 CONSOLE = 5000  # lines that are kept, the last ones, and characters of each
 CONSOLE_WIDTH = 400
 # MiB for translated code, where there is no KVM: with 256 the whole boot takes a fifth more instructions, with 1024 4 %

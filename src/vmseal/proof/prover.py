@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -126,6 +127,10 @@ class _Proof:
             raise ApplianceFailed(f"the appliance's answer is not to be believed: {error}") from error
 
     async def _machine(self, template: IdentitiesReport) -> Machine:
+        if platform.machine() != clone.ARCHITECTURE:
+            raise ApplianceFailed(
+                f"clones can be booted on {clone.ARCHITECTURE} hosts only, and this is {platform.machine()}"
+            )
         hardware = replace(await self._appliance.hardware(), memory=self._request.memory)
         chosen = firmware.chosen(self._request.firmware, template.firmware)
         return Machine(hardware=hardware, firmware=chosen, network=await clone.network(hardware.qemu))
