@@ -81,8 +81,9 @@ def _reasons(
     clone: IdentitiesReport, template: IdentitiesReport, shared: set[str], of_template: set[str], of_source: set[str]
 ) -> Iterator[str]:
     for name in _sorted(shared | of_template | of_source):
-        value = _shown(clone.identities.get(name) or template.identities.get(name) or template.files.get(name, ""))
-        if name.startswith(SEEDS):
+        value = _shown(clone.identities.get(name) or template.files.get(name, ""))
+        if name.startswith(SEEDS) and name in template.identities:
+            value = _shown(template.identities[name])
             text = f"the template holds a random seed ({name}, {value}), with which all clones start"
         elif name in shared and (name in of_template or name in template.files):
             text = f"{name} is fixed in the template: both clones have {value}"

@@ -72,6 +72,7 @@ def test_a_templates_random_seed_is_shared_although_each_clone_has_replaced_it(n
     result = compare([guest(ONE), guest(TWO)], guest({name: "sha256:c"}))
     assert result.shared == (name,)
     assert "all clones start" in result.reasons[0]
+    assert "sha256:c" in result.reasons[0]
 
 
 def test_the_source_is_compared_where_it_is_known() -> None:
