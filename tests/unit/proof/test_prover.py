@@ -77,7 +77,7 @@ class Rig:
         *,
         timeout: float,  # noqa: ASYNC109  as the real one
     ) -> Booted:
-        assert folder.is_dir()
+        assert folder.name == overlays[0].path.stem.removesuffix("-0")
         assert timeout == TIMEOUT
         assert machine.firmware is Firmware.BIOS
         assert machine.hardware.memory == 512
