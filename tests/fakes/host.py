@@ -82,6 +82,7 @@ class FakeHost:
         self.behaviour = Behaviour()
         self.seals: list[verb.Seal] = []
         self.proof: dict[str, object] = {"passed": True, "reasons": []}  # what proofs show
+        self.plan: dict[str, object] = {"sealer": "fake", "schema": 1, "dry_run": True}  # what plans show
         self.volumes: dict[VolumeAddress, FakeVolume] = {}
         self.jobs: dict[str, FakeJob] = {}
         self.tasks: dict[str, VerbError | None] = {}
@@ -307,6 +308,17 @@ class FakeHost:
             raise GeneralError(f"Image {given.path} is missing")
         return {"path": given.path, **self.files[given.path]}
 
+    def _vmseal_listimportfolder(self, given: verb.ListImportFolder) -> object:
+        files = [
+            {"name": path.rpartition("/")[2], "path": path, "is_folder": False, "size": self.files[path]["actual_size"]}
+            for path in sorted(self.files)
+        ]
+        if given.path in ("", "/images"):
+            folder = {"name": "/images", "path": "/images", "is_folder": True, "size": 0}
+            top = {"path": "", "parent": None, "entries": [folder], "more": 0}
+            return top if not given.path else {"path": "/images", "parent": "", "entries": files, "more": 0}
+        raise GeneralError(f"Folder {given.path} is outside the folders that may be imported from (/images)")
+
     # ----------------------------------------------------------------------------------------------------------- jobs
 
     def _host_getjobs(self, given: verb.GetJobs) -> object:
@@ -423,6 +435,16 @@ class FakeHost:
 
     def _vmseal_getproof(self, given: verb.JobParameters) -> object:
         return self._vmseal_getsealreport(given)
+
+    def _vmseal_planseal(self, given: verb.PlanSeal) -> object:
+        for image in given.images:
+            self._volume(image.address)
+        job = FakeJob(given.job_id, "virt", "plan_seal", operation="looking")
+
+        def work() -> None:
+            job.report = dict(self.plan)
+
+        return self._start(job, work)
 
     def _vm_seal(self, given: verb.Seal) -> object:
         volumes = [self._volume(image.address) for image in given.images]

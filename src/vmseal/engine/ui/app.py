@@ -15,7 +15,7 @@ from nicegui import ui
 from nicegui.context import context
 
 from vmseal.engine.database import Database
-from vmseal.engine.requests import Commands
+from vmseal.engine.requests import Commands, Looks
 from vmseal.engine.sign_in import SignIn
 from vmseal.engine.ui.frame import Place, frame
 from vmseal.engine.ui.gate import SIGN_IN, SIGN_OUT, STATIC, VISITOR, Gate, Sockets
@@ -35,7 +35,7 @@ NAVIGATION = tuple(Place(page.path, page.title) for page in PAGES if page.is_in_
 log = structlog.get_logger(__name__)
 
 
-def mount(app: FastAPI, commands: Commands, database: Database, *, sign_in: SignIn, secure: bool) -> None:
+def mount(app: FastAPI, commands: Commands, database: Database, *, looks: Looks, sign_in: SignIn, secure: bool) -> None:
     """Serve the UI in ``app``, at every address that is not the API's; ``secure``: over TLS.
 
     It can be done once in a process, and works while ``app.router.lifespan_context(app)`` is entered.
@@ -47,7 +47,7 @@ def mount(app: FastAPI, commands: Commands, database: Database, *, sign_in: Sign
         f'<link rel="stylesheet" href="{_versioned("vmseal.css")}"><script src="{_versioned("shell.js")}"></script>',
         shared=True,
     )
-    services = Services(commands, live)
+    services = Services(commands, live, looks)
     for page in PAGES:
         _add(page, services)
     pages_app.on_exception(lambda error: log.error("the web UI failed", exc_info=error))

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from vmseal.engine.accounts import shown_name
 from vmseal.engine.queries.paging import PageAsked
-from vmseal.engine.requests import Caller, Commands
+from vmseal.engine.requests import Caller, Commands, Looks
 from vmseal.engine.ui.live import Live
 
 Result = TypeVar("Result")
@@ -27,6 +27,7 @@ class Services:
 
     commands: Commands
     live: Live
+    looks: Looks
 
 
 @dataclass(frozen=True)
