@@ -20,6 +20,9 @@ SEALED = (
 )
 UNSEALED = (TemplatePhase.CREATE_TEMPLATE, TemplatePhase.ASSIGN_LEGAL_SHARED)
 
+BAD = (TaskStatus.FAILED, TaskStatus.ABORTED)
+MAKING = frozenset({"AddVmTemplate", "AddVm", "ImportVm"})  # the commands with an undo
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskStep:
@@ -70,8 +73,12 @@ class TaskDetail:
     @property
     def is_undoing(self) -> bool:
         """Whether a step ended badly and what was done is being undone."""
-        bad = (TaskStatus.FAILED, TaskStatus.ABORTED)
-        return self.is_running and any(step.status in bad for step in self.steps)
+        return self.is_running and any(step.status in BAD for step in self.steps)
+
+    @property
+    def was_undone(self) -> bool:
+        """Whether nothing is left of what it was to make."""
+        return self.status in BAD and self.command in MAKING and not self.kind
 
 
 def task_detail(session: Session, job_id: str) -> TaskDetail | None:

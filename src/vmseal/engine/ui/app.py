@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ from vmseal.engine.ui.live import Live
 from vmseal.engine.ui.pages import PAGES
 from vmseal.engine.ui.pages.page import UiPage
 from vmseal.engine.ui.sign_in import SignInPages
-from vmseal.engine.ui.visit import Services, Visit
+from vmseal.engine.ui.visit import Services, Visit, say
 from vmseal.engine.ui.widgets.theme import COOKIE
 
 FOLDER = Path(__file__).parent / "static"
@@ -50,7 +51,7 @@ def mount(app: FastAPI, commands: Commands, database: Database, *, looks: Looks,
     services = Services(commands, live, looks)
     for page in PAGES:
         _add(page, services)
-    pages_app.on_exception(lambda error: log.error("the web UI failed", exc_info=error))
+    pages_app.on_exception(_failed)
     pages_app.config.socket_io_js_transports = ["websocket"]
     pages_app.add_middleware(PagePolicy)  # inside of what run_with adds: the compression
     ui.run_with(
@@ -91,6 +92,13 @@ def _add(page: UiPage, services: Services) -> None:
         )
         with frame(visit, page.title, places=NAVIGATION, theme=request.cookies.get(COOKIE, "")):
             await page.build(visit)
+
+
+def _failed(error: Exception) -> None:
+    """Log what went wrong in an event's handler, and tell the user that something did."""
+    log.error("the web UI failed", exc_info=error)
+    with contextlib.suppress(RuntimeError):  # outside of a page
+        say(context.client, "Something went wrong; the engine's log says more.")
 
 
 def _live_with(app: FastAPI, live: Live, sockets: Sockets) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from nicegui.element import Element
 
 from vmseal.engine.queries.tasks import TaskDetail, task_detail
@@ -25,6 +27,7 @@ TONES = {
 }
 WORDS = {TaskStatus.STARTED.value: "running"}
 ADD_TEMPLATE = "AddVmTemplate"
+REASON_WORD = re.compile(r"^\[[a-z-]+\] ")  # the word for programs before a sealer's error
 
 
 async def _build(visit: Visit) -> None:
@@ -96,13 +99,12 @@ class TaskView:
         self._status.classes(replace=f"vs-badge vs-{TONES.get(TaskStatus(task.status), Tone.PLAIN)}")
 
     def _show_failure(self, task: TaskDetail) -> None:
-        first, _, rest = task.reason.partition("\n")
+        first, _, rest = REASON_WORD.sub("", task.reason).partition("\n")
         self._failure.set_visibility(bool(task.reason))
         self._reason.show(first)
         self._lines.show(rest.strip())
         self._lines.set_visibility(bool(rest.strip()))
-        is_over = task.status in (TaskStatus.FAILED, TaskStatus.ABORTED) and not task.kind
-        self._outcome.show("What had been made was removed again." if is_over else "")
+        self._outcome.show("What had been made was removed again." if task.was_undone else "")
 
     def _ask_to_cancel(self) -> None:
         async def do() -> None:

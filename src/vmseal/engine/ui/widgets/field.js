@@ -2,7 +2,7 @@
 export default {
   template: `
     <div class="vs-field" :class="{ 'vs-check': kind === 'checkbox' }">
-      <label :for="control" :class="{ 'vs-hidden': compact }">{{ label }}<span v-if="required" aria-hidden="true"> *</span></label>
+      <label :for="control" :class="{ 'vs-hidden': compact, 'vs-required': required }">{{ label }}</label>
       <select v-if="kind === 'select'" :id="control" v-model="current" @change="tell" v-bind="shared">
         <option v-for="option in options" :key="option.value" :value="option.value">{{ option.label }}</option>
       </select>

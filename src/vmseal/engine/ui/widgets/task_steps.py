@@ -38,8 +38,9 @@ class TaskSteps(Element, component="task_steps.js"):
     def show(self, task: TaskDetail, now: dt.datetime) -> None:
         """Show a task as it is."""
         phases = [_phase(name, task, now) for name in dict.fromkeys((*task.phases, *_phases_of(task)))]
-        if task.is_undoing:
-            phases.append({"name": "undo", "title": UNDO, "status": RUNNING, "tone": Tone.BUSY, "steps": []})
+        if task.is_undoing or task.was_undone:
+            status = RUNNING if task.is_undoing else TaskStatus.FINISHED.value
+            phases.append({"name": "undo", "title": UNDO, "status": status, "tone": TONES[status], "steps": []})
         if phases != self._props["phases"]:
             self._props["phases"] = phases
             self.update()
