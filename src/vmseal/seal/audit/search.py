@@ -35,7 +35,8 @@ PASSED_BY = frozenset({
 # Programs, pictures and packed files: nothing in them can be read as it stands.
 UNREADABLE = (
     ".so", ".pyc", ".pyo", ".o", ".a", ".ko", ".gz", ".xz", ".zst", ".bz2", ".lz4", ".zip", ".deb", ".rpm", ".mo",
-    ".png", ".jpg", ".jpeg", ".gif", ".ico", ".svg", ".webp", ".woff", ".woff2", ".ttf", ".otf", ".pcf", ".bin", ".img", ".iso",
+    ".png", ".jpg", ".jpeg", ".gif", ".ico", ".svg", ".webp",
+    ".woff", ".woff2", ".ttf", ".otf", ".pcf", ".bin", ".img", ".iso",
     ".qcow2", ".raw", ".vmdk", ".journal", ".mp3", ".mp4", ".class", ".jar", ".whl", ".cache", ".rlib", ".wasm",
 )  # fmt: skip
 # What programs call the file in which they keep what was typed.

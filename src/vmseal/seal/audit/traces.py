@@ -41,7 +41,7 @@ MILD = frozenset({
     "udev-persistent-net", "yum-uuid",
 })  # fmt: skip
 # Nearly every guest has them, and hardly ever is something in them; or nobody can use what is in them alone.
-SLIGHT = frozenset({"ca-certificates", "firewall-rules", "initramfs-copies", "user-account"})
+SLIGHT = frozenset({"ca-certificates", "firewall-rules", "hosts-entries", "initramfs-copies", "user-account"})
 WHAT = {
     Kind.IDENTITY: "an identity of the machine",
     Kind.SECRET: "a secret",
@@ -60,10 +60,13 @@ NAMED = {
     "hostname": "the old machine's host name",
     "ssh-first-boot": "sshd would not start in a clone: there are no SSH host keys, and nothing makes them",
     "password-hashes": "hashes of passwords",
+    "user-account": "accounts of people, with their homes",
 }
 # "customize" is virt-sysprep's word for three things.
 CUSTOMIZE, FIRST_BOOT, SEED = "customize", "ssh-first-boot", "random-seed"
 HOST_NAME = "hostname"
+# Of an operation that changes many files for one thing: the file that tells it.
+TELLING = {"user-account": "/etc/passwd"}
 KEPT_ADVICE = "if clones are not to have it, remove it in the guest and seal again; else accept it"
 
 
@@ -107,6 +110,8 @@ def _of(
     operation: Operation, record: Record, work: Work, *, promise: Promise, points: Collection[str]
 ) -> Iterator[Finding]:
     changes = [change for change in record.paths if _matters(change, points)]
+    if telling := TELLING.get(operation.name):
+        changes = [change for change in changes if change.path == telling]
     parents = {os.path.dirname(change.path) for change in changes}  # noqa: PTH120  a path of the guest
     for change in changes:
         if change.path in parents and change.bytes == 0:
