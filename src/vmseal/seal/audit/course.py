@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from vmseal.seal import asked, catalogue, looking
 from vmseal.seal.audit import remnants, search
 from vmseal.seal.audit.report import AuditReport, Finding
+from vmseal.seal.audit.still import Still
 from vmseal.seal.audit.traces import Promise, traces
 from vmseal.seal.catalogue import Operation
+from vmseal.seal.guest import identify
 from vmseal.seal.looking import Look
 from vmseal.seal.record import printable
+
+HOMES = ("/root", "/home/any")
 
 
 def answer(request: Mapping[str, object]) -> dict[str, object]:
@@ -29,7 +34,7 @@ def answer(request: Mapping[str, object]) -> dict[str, object]:
         erases=request.get("erased") is True,
         profile=str(request.get("profile", "")),
     )
-    with looking.look(request) as look:
+    with looking.look(request, tree=Still) as look:
         noted = list(_of_files(look, _catalogue(request.get("operations")), promise))
         searched = search.search(look.root)
         depth = remnants.Depth(str(request.get("remnants", remnants.Depth.SAMPLED)))
@@ -72,3 +77,16 @@ def _one(same: list[Finding]) -> Finding:
     names = dict.fromkeys(name for finding in same for name in (finding.name, *finding.also))
     names.pop(first.name)
     return replace(first, also=tuple(names), promised=any(finding.promised for finding in same))
+
+
+def rehearse(folder: Path) -> None:
+    """Audit an empty tree, so that all that is made for it once is there."""
+    for path in ("etc", "bin", *(home.strip("/") for home in HOMES)):
+        (folder / path).mkdir(parents=True)
+    (folder / "etc/passwd").write_text("any:x:1000:1000::/home/any:/bin/sh\n")
+    root = Still(folder)
+    try:
+        list(traces(root, identify(root), catalogue.own(), promise=Promise(), points=()))
+        search.search(root)
+    finally:
+        root.close()

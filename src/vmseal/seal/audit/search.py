@@ -32,6 +32,12 @@ PASSED_BY = frozenset({
     "/var/cache/debconf", "/var/cache/fontconfig", "/var/cache/man", "/var/lib/apt/lists", "/var/lib/dpkg",
     "/var/lib/rpm", "/var/lib/selinux", "/var/lib/systemd/catalog", "/var/lib/yum", "/var/lib/pacman/local",
 })  # fmt: skip
+# Large, public, and nobody's: no secret has its place there.
+PUBLIC = frozenset({
+    "/etc/ssh/moduli", "/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/mime.types", "/etc/services",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", "/etc/pki/tls/cert.pem", "/etc/ssl/ca-bundle.pem",
+})  # fmt: skip
+PUBLIC_NAMES = frozenset(path.rsplit("/", 1)[1] for path in PUBLIC)
 # Programs, pictures and packed files: nothing in them can be read as it stands.
 UNREADABLE = (
     ".so", ".pyc", ".pyo", ".o", ".a", ".ko", ".gz", ".xz", ".zst", ".bz2", ".lz4", ".zip", ".deb", ".rpm", ".mo",
@@ -111,7 +117,7 @@ def search(tree: Tree) -> Searched:
                 searched.stopped = True
                 return searched
             name = entry.name
-            if not name.endswith(UNREADABLE):
+            if not (name.endswith(UNREADABLE) or (name in PUBLIC_NAMES and folder.path_of(name) in PUBLIC)):
                 _look_into(searched, known, folder, name)
     return searched
 
