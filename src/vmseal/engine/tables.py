@@ -144,6 +144,7 @@ class Template(Base):
     version_name: Mapped[str] = mapped_column(String(255), default="base version")
     seal_report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     proof: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # the last one
+    audit: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # the last one
     created: Mapped[dt.datetime] = mapped_column(UtcDateTime, default=now)
     cluster: Mapped[Cluster] = relationship(lazy="joined")
     attachments: Mapped[list[DiskAttachment]] = relationship(
