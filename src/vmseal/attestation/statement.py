@@ -87,7 +87,7 @@ class SealFacts(Part):
     version: str = Field(default="", description="of the sealer's program")
     accelerator: str = Field(default="", description="kvm or tcg")
     profile: str = ""
-    catalogue: str | None = Field(default=None, description="SHA-256 of the host's catalogue of operations")
+    catalogue: str | None = Field(default=None, description="SHA-256 of the catalogue of operations that the host had")
     distribution: str = Field(default="", description="the guest's, and its version")
     erased: bool = Field(default=False, description="whether removed data was made unreadable")
     operations: tuple[OperationCounts, ...] = ()
@@ -134,7 +134,7 @@ class ProofFacts(Part):
     guest: str = ""
     firmware: str = ""
     accelerator: str = ""
-    version: str = Field(default="", description="of QEMU")
+    version: str = Field(default="", description="of vmseal")
     seconds: float = 0.0
 
 
