@@ -24,7 +24,7 @@ UNDIGESTED = "undigested"  # the key of why that is not known
 def seal_vm_template(
     disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: str, phase: str, limit: float, digests: bool = False
 ) -> Part:
-    """Return the part that seals ``disks``; ``log_name`` names the log on the host, with ``digests`` it digests them."""
+    """Return the part that seals ``disks``; ``log_name`` names the log on the host; ``digests``: it digests them."""
 
     async def body(step: StepRecord) -> Outcome:
         if not disks:
