@@ -1,7 +1,7 @@
 """What a statement says: an in-toto Statement v1 about a template's disks, with a predicate of our own.
 
 The field descriptions here are the reference (docs/reference/attestation.md is made of them). A statement names counts
-and findings, never a secret's value or the source machine's names of hosts and users.
+and findings, never a secret's value.
 """
 
 from __future__ import annotations
