@@ -289,6 +289,7 @@ def test_a_statement_is_asked_for_printed_and_verified_and_a_refusal_is_exit_cod
     result = invoke(tmp_path, "template", "attest", "base")
     assert (result.exit_code, f"signed with key {KEY.public.id}" in result.stderr) == (0, True)
     assert json.loads(invoke(tmp_path, "template", "attestation", "base").stdout) == envelope
+    assert f"signed 2024-05-01 12:00 UTC by key {KEY.public.id}" in invoke(tmp_path, "template", "show", "base").stdout
     engine.documents[f"{path}/verification"] = {"verified": True}
     assert invoke(tmp_path, "template", "verify", "base").exit_code == 0
     engine.documents[f"{path}/verification"] = {"verified": False, "reason": "disk-changed", "detail": "a disk changed"}

@@ -20,6 +20,7 @@ from vmseal.cli.exits import CommandError, ExitCode, WrongUsage
 from vmseal.cli.options import Options, command
 from vmseal.cli.prove import DisksOption
 from vmseal.cli.show import print_json
+from vmseal.cli.statement import in_words, signed_in_words
 from vmseal.host.in_use import require_not_written
 from vmseal.sealers.sealer import SealProgress
 
@@ -105,14 +106,10 @@ def _as_json(verified: Verified) -> dict[str, object]:
 
 
 def _show(verified: Verified, disks: Sequence[Path]) -> None:
-    said = verified.statement.predicate
-    seal = f"sealed by {said.seal.sealer}, profile {said.seal.profile}" if said.seal else "not sealed"
-    audit = "no audit" if said.audit is None else f"audit {'passed' if said.audit.passed else 'not passed'}"
-    proof = "no proof" if said.proof is None else f"proof {'passed' if said.proof.passed else 'not passed'}"
     for disk, subject in zip(disks, verified.statement.subject, strict=True):
         _print(f"{subject.digest.sha256}  {disk}")
-    _print(f"template {said.template.name}: {seal}; {audit}; {proof}")
-    _print(f"signed {said.times.signed:%Y-%m-%d %H:%M} UTC by key {verified.key_id}")
+    _print(f"template {verified.statement.predicate.template.name}: {in_words(verified.statement)}")
+    _print(signed_in_words(verified.statement, verified.key_id))
     _print("verified", style="bold green")
 
 
