@@ -68,7 +68,7 @@ def only_audit() -> typer.Typer:
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
     # For seal and audit alone they are not loaded.
-    from vmseal.cli import appliance, attestation, audit, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  as said  # noqa: PLC0415  likewise
+    from vmseal.cli import appliance, attestation, audit, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  as said
 
     app = _empty()
     command(app, "up")(programs.run_up)
