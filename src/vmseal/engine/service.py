@@ -18,7 +18,7 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from vmseal.engine import inventory, migrations
+from vmseal.engine import attestation_keys, inventory, migrations
 from vmseal.engine.accounts import ADMIN, Accounts, Throttle
 from vmseal.engine.api.app import create_app
 from vmseal.engine.api.settings import ApiSettings
@@ -105,6 +105,7 @@ async def _engine(settings: EngineSettings) -> AsyncIterator[FastAPI]:
         migrations.upgrade(database)
         password = admin_password(settings.folder / "admin-password", settings.admin_password_file)
         _tell(password)
+        attestation_keys.ensure(database, settings.folder)
         hosts = _hosts(database, settings)
         durable = Durable(database, limit=settings.command_limit)
         services = Services(database, hosts, settings)

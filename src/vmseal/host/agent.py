@@ -15,6 +15,7 @@ import structlog
 
 from vmseal import process
 from vmseal.host.capabilities import Capabilities
+from vmseal.host.digests import Digesting, DigestJobs
 from vmseal.host.domain import lock_owner
 from vmseal.host.files import in_thread
 from vmseal.host.host_verbs import HostVerbs
@@ -91,7 +92,8 @@ class Agent:
             erase=settings.erase,
             deadline=settings.seal_deadline,
         )
-        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals)
+        digesting = Digesting(programs=self.capabilities.versions, deadline=settings.digest_deadline)
+        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals, digesting=digesting)
         proofs = Proofs(prover=self._prover, timeout=settings.proof_timeout, memory=settings.proof_memory)
         groups = (
             HostVerbs(
@@ -107,6 +109,7 @@ class Agent:
             JobVerbs(storage_jobs, virt_jobs),
             PlanJobs(storage=storage, locks=locks, jobs=jobs, seals=seals),
             ProofJobs(storage=storage, locks=locks, jobs=jobs, proofs=proofs),
+            DigestJobs(storage=storage, locks=locks, jobs=jobs, digesting=digesting),
         )
         return Verbs({name: handler for group in groups for name, handler in group.handlers().items()})
 

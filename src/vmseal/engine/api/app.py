@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from vmseal.engine.accounts import Accounts, Throttle
-from vmseal.engine.api import disks, events, infrastructure, jobs, root, templates, vms
+from vmseal.engine.api import attestations, disks, events, infrastructure, jobs, root, templates, vms
 from vmseal.engine.api.dispatch import Dispatcher
 from vmseal.engine.api.routes import Routes
 from vmseal.engine.api.settings import ApiSettings
@@ -20,7 +20,7 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"]
 
 def all_routes() -> Routes:
     """Return every address of the API."""
-    modules = (root, templates, vms, disks, jobs, events, infrastructure)
+    modules = (root, templates, attestations, vms, disks, jobs, events, infrastructure)
     return Routes(route for module in modules for route in module.ROUTES)
 
 

@@ -74,7 +74,8 @@ TEMPLATE = Resource[Template](
 
 def list_templates(view: View) -> Listing:
     """List the templates that the search finds, Blank among them."""
-    statement = sa.select(TEMPLATES).options(defer(TEMPLATES.seal_report), defer(TEMPLATES.proof))
+    long = (TEMPLATES.seal_report, TEMPLATES.proof, TEMPLATES.audit)
+    statement = sa.select(TEMPLATES).options(*map(defer, long))
     order = [TEMPLATES.name, TEMPLATES.version_number]
     return TEMPLATE.listing(view.session.scalars(apply(statement, KEYS, view=view, order=order)))
 
@@ -104,6 +105,13 @@ def _proof(view: View, template_id: str) -> Document:
     if proof is None:
         raise not_found("Proof of template", template_id)
     return Document(proof)
+
+
+def _audit(view: View, template_id: str) -> Document:
+    audit = require_template(view, template_id).audit
+    if audit is None:
+        raise not_found("Audit of template", template_id)
+    return Document(audit)
 
 
 def _prove(call: Call, template_id: str) -> Answer:
@@ -216,6 +224,7 @@ ROUTES: tuple[Route, ...] = (
     read("/templates/{}/diskattachments/{}", _attachment),
     read("/templates/{}/sealreport", _seal_report),
     read("/templates/{}/proof", _proof),
+    read("/templates/{}/audit", _audit),
     act("POST", "/templates/{}/prove", _prove, action="Cannot prove Template."),
     *empty_lists("/templates/{}", EMPTY_LISTS, require_template),
 )
