@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+from vmseal.host.audits import Auditing
 from vmseal.host.files import in_thread, sync_file
 from vmseal.host.image import Image
 from vmseal.host.in_use import require_unused
@@ -16,7 +17,8 @@ from vmseal.host.storage import Storage, lock_name, lock_names_of_templates
 from vmseal.host.volume import Volume
 from vmseal.model.errors import GeneralError, VerbError
 from vmseal.model.job import JobType
-from vmseal.rpc.verb import ImageReference, Seal, SealOptions
+from vmseal.rpc.verb import AuditMode, ImageReference, Seal, SealOptions
+from vmseal.seal.report import SealReport
 from vmseal.sealers import choice
 from vmseal.sealers.sealer import Disk, Sealer, SealError, SealProgress, SealRequest
 
@@ -61,11 +63,12 @@ class Seals:
 class VirtJobs:
     """Registers the jobs."""
 
-    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, seals: Seals) -> None:
+    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, seals: Seals, auditing: Auditing) -> None:
         self._storage = storage
         self._locks = locks
         self._jobs = jobs
         self._seals = seals
+        self._auditing = auditing
 
     def seal(self, parameters: Seal) -> None:
         """Register the seal of all the images together."""
@@ -84,7 +87,7 @@ class VirtJobs:
             except SealError as error:
                 raise GeneralError(f"[{error.reason}] {error}") from error
 
-        limit = request.deadline + GRACE
+        limit = request.deadline + GRACE + self._auditing.deadline
         self._jobs.add(Job(id=parameters.job_id, type=JobType.VIRT, description="seal_vm", body=body, deadline=limit))
 
     async def _seal(self, job: Job, parameters: Seal, *, sealer: Sealer, request: SealRequest) -> None:
@@ -107,15 +110,21 @@ class VirtJobs:
             with ExitStack() as sealing:
                 for volume in volumes:
                     sealing.enter_context(volume.sealing())
-                await _run(job, sealer, replace(request, disks=disks))
+                report = await _run(job, sealer, replace(request, disks=disks))
+                await self._audit(job, parameters, report, disks)
                 for volume in volumes:  # what was sealed must not come back after a power failure
                     await in_thread(sync_file, volume.path)
+
+    async def _audit(self, job: Job, parameters: Seal, report: SealReport, disks: tuple[Disk, ...]) -> None:
+        wanted = parameters.options and parameters.options.audit
+        mode = AuditMode(wanted) if wanted else self._auditing.mode
+        await self._auditing.after_seal(job, report, disks, mode=mode)
 
     def _image(self, reference: ImageReference) -> Image:
         return self._storage.domain(reference.domain).image(reference.image)
 
 
-async def _run(job: Job, sealer: Sealer, request: SealRequest) -> None:
+async def _run(job: Job, sealer: Sealer, request: SealRequest) -> SealReport:
     def show(progress: SealProgress) -> None:
         job.progress, job.operation = progress.percent, progress.operation
         if progress.log is not None:
@@ -124,6 +133,7 @@ async def _run(job: Job, sealer: Sealer, request: SealRequest) -> None:
     job.operation = "sealing"
     report = await sealer.seal(request, show)
     job.report = report.as_json()
+    return report
 
 
 def _leaf(image: Image, volume_id: str) -> Volume:
