@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -13,6 +13,7 @@ from vmseal.engine.commands.accept_changes import accept_remove_vm, accept_remov
 from vmseal.engine.commands.accept_template import accept_add_vm_template
 from vmseal.engine.commands.add_vm import AddVm, AddVmPlan, accept_add_vm
 from vmseal.engine.commands.add_vm_template import AddVmTemplate, AddVmTemplatePlan
+from vmseal.engine.commands.audit_vm_template import AuditPlan, AuditVmTemplate, accept_audit_vm_template
 from vmseal.engine.commands.command import Command
 from vmseal.engine.commands.create_vm import VmPlan
 from vmseal.engine.commands.import_vm import ImportVm, accept_import_vm
@@ -33,10 +34,13 @@ from vmseal.engine.requests import (
 )
 from vmseal.engine.tables import Job
 from vmseal.model.entities import TaskStatus
+from vmseal.rpc.verb import AcceptedFinding
 
 PlanT = TypeVar("PlanT", bound=Plan)
 log = structlog.get_logger(__name__)
-CANCELLABLE = frozenset({AddVmTemplate.name, AddVm.name, ImportVm.name, ProveVmTemplate.name})  # those with an undo
+CANCELLABLE = frozenset({  # those with an undo, and with nothing to undo
+    AddVmTemplate.name, AddVm.name, AuditVmTemplate.name, ImportVm.name, ProveVmTemplate.name,
+})  # fmt: skip
 
 
 class EngineCommands:
@@ -51,6 +55,7 @@ class EngineCommands:
         self._register(RemoveVm.name, RemoveVm, RemovePlan)
         self._register(RemoveVmTemplate.name, RemoveVmTemplate, RemovePlan)
         self._register(ProveVmTemplate.name, ProveVmTemplate, ProvePlan)
+        self._register(AuditVmTemplate.name, AuditVmTemplate, AuditPlan)
 
     def _register(self, name: str, command: Callable[[Run, PlanT, Services], Command], plan: type[PlanT]) -> None:
         async def workflow(run: Run, arguments: Arguments) -> None:
@@ -81,6 +86,14 @@ class EngineCommands:
         with self._services.database.session() as session:
             plan = accept_prove_vm_template(session, template_id, caller, command_id=command_id)
             self._start(session, ProveVmTemplate.name, command_id, plan=plan)
+        return Started(template_id, command_id)
+
+    def audit_vm_template(self, template_id: str, caller: Caller, accepted: Sequence[AcceptedFinding] = ()) -> Started:
+        """Start auditing a template."""
+        command_id = str(uuid.uuid4())
+        with self._services.database.session() as session:
+            plan = accept_audit_vm_template(session, template_id, caller, accepted=accepted, command_id=command_id)
+            self._start(session, AuditVmTemplate.name, command_id, plan=plan)
         return Started(template_id, command_id)
 
     def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:

@@ -17,6 +17,9 @@ from vmseal.rpc.verb import SealOptions
 log = structlog.get_logger(__name__)
 JOB = "seal"
 REPORT = "seal_report"  # the key of the report in the outcome's data
+AUDIT = "audit"  # the key of the audit
+UNAUDITED = "unaudited"  # the key of why there is none
+ALLOWED = "VMSEAL_TEMPLATES_WITHOUT_AUDIT=true lets the engine do without"
 
 
 def seal_vm_template(disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: str, phase: str, limit: float) -> Part:
@@ -32,7 +35,7 @@ def seal_vm_template(disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: 
                 return refused
         # Otherwise the engine was restarted: the seal may have been started, and is never started twice, for a
         # process of the first one may be writing. The callback finds out.
-        return await _await(step, job_id)
+        return await _await(step, job_id, audit_required=sealing.audit_required)
 
     return Part(key=(), phase=phase, description="Sealing the disks", limit=limit, body=body)
 
@@ -41,8 +44,10 @@ async def _start(
     step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, sealing: SealPlan, log_name: str
 ) -> Outcome | None:
     host = await step.on_host(_itself)
-    if sealing != SealPlan() and not host.has_extensions:  # it would seal, and not as it was asked to
+    if not sealing.is_ovirts and not host.has_extensions:  # it would seal, and not as it was asked to
         return Outcome.failed(f"Host {host.name} cannot be told how to seal: leave sealer, profile and erase out")
+    if sealing.audit_required and not host.has_extensions:
+        return Outcome.failed(f"Host {host.name} is no host of vmseal and cannot audit what it seals; {ALLOWED}")
     await step.set_host(host.id)
     volumes = [disk.address for disk in disks]
     try:
@@ -50,7 +55,7 @@ async def _start(
             job_id,
             log_name,
             volumes=volumes,
-            options=_options(sealing),
+            options=_options(sealing) if host.has_extensions else None,
             correlation_id=step.work.correlation_id,
         )
     except OSError as error:
@@ -64,7 +69,12 @@ def _options(sealing: SealPlan) -> SealOptions | None:
     """Return our extension of the verb; None where there is nothing to say, so that the call is oVirt's."""
     if sealing == SealPlan():
         return None
-    return SealOptions(sealer=sealing.sealer, profile=sealing.profile, erase=sealing.erase)
+    return SealOptions(
+        sealer=sealing.sealer,
+        profile=sealing.profile,
+        erase=sealing.erase,
+        audit=None if sealing.audit_required else "wanted",
+    )
 
 
 async def _itself(host: HostConnection) -> HostConnection:
@@ -84,19 +94,26 @@ async def await_virt_job(step: StepRecord, job_id: str, kind: type[VirtJobCallba
     return await callback.wait()
 
 
-async def _await(step: StepRecord, job_id: str) -> Outcome:
+async def _await(step: StepRecord, job_id: str, *, audit_required: bool) -> Outcome:
     outcome = await await_virt_job(step, job_id)
     if not outcome.ok:
         return outcome
-    return await step.on_host(lambda host: _fetch_report(host, job_id), only=step.host_id)
+    outcome = await step.on_host(lambda host: _fetch_report(host, job_id), only=step.host_id)
+    if outcome.ok and audit_required and not outcome.data.get(AUDIT):
+        return Outcome.failed(f"The disks were sealed, and not audited: {outcome.data.get(UNAUDITED)}; {ALLOWED}")
+    return outcome
 
 
 async def _fetch_report(host: HostConnection, job_id: str) -> Outcome:
     if not host.has_extensions:  # a VDSM host: it has none
-        return Outcome.done(**{REPORT: None})
+        return Outcome.done(**{REPORT: None, UNAUDITED: f"Host {host.name} is no host of vmseal"})
     try:
-        return Outcome.done(**{REPORT: await host.seal_report(job_id)})
+        report = await host.seal_report(job_id)
     except VerbError as error:
         if error.code != NoSuchJob.code:
             raise
         return Outcome.failed(f"Host {host.name} does not know the seal any more, so there is no report: it is void")
+    try:
+        return Outcome.done(**{REPORT: report, AUDIT: await host.audit_of(job_id)})
+    except VerbError as error:
+        return Outcome.done(**{REPORT: report, UNAUDITED: str(error)})
