@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fakes.engine import CALLER, EngineOnFake, engine_on_fake
@@ -26,7 +27,7 @@ REASON = "machine-id /etc/machine-id"
 ACCEPTED = [verb.AcceptedFinding(name="machine-id", path="/etc/machine-id", reason="a museum piece")]
 
 
-def run(state: Path, scenario: Scenario, **settings: object) -> None:
+def run(state: Path, scenario: Scenario, **settings: Any) -> None:
     """Run a scenario on an engine with a fake host and a VM."""
 
     async def body() -> None:
