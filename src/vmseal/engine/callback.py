@@ -184,6 +184,13 @@ class AuditCallback(VirtJobCallback):
         return self._abort or Outcome.failed(f"Host {host.name} does not know the audit any more: ask for it again")
 
 
+class DigestCallback(VirtJobCallback):
+    """Polls the digesting of volumes, which leaves no trace and changes nothing, as a proof."""
+
+    async def _vanished(self, host: HostConnection) -> Outcome | None:
+        return self._abort or Outcome.failed(f"Host {host.name} does not know the digests any more: ask for them again")
+
+
 @dataclass(frozen=True)
 class Expected:
     """The volume that a storage job changes, and the generation it was at before."""

@@ -46,6 +46,14 @@ class EventCode(IntEnum):
     TEMPLATE_AUDIT_FAILED = 20023
     TEMPLATE_NOT_AUDITED = 20024
     USER_ADD_VM_FAILED_AUDIT = 20025
+    TEMPLATE_ATTESTED = 20030
+    TEMPLATE_ATTESTATION_FAILED = 20031
+    TEMPLATE_VERIFIED = 20032
+    TEMPLATE_NOT_VERIFIED = 20033
+    TEMPLATE_VERIFICATION_FAILED = 20034
+    TEMPLATE_ATTESTATION_STARTED = 20035
+    TEMPLATE_VERIFICATION_STARTED = 20036
+    ATTESTATION_KEY_ROTATED = 20037
 
 
 _NORMAL, _WARNING, _ERROR = Severity.NORMAL, Severity.WARNING, Severity.ERROR
@@ -103,6 +111,17 @@ EVENTS: dict[EventCode, tuple[Severity, str]] = {
         _WARNING,
         "VM {vm} is made of template {template}, whose last audit has not passed: {reason}",
     ),
+    EventCode.TEMPLATE_ATTESTED: (_NORMAL, "A statement about template {template} was signed."),
+    EventCode.TEMPLATE_ATTESTATION_FAILED: (
+        _ERROR,
+        "No statement about template {template} was signed: {reason}. `vmseal template attest` tries again.",
+    ),
+    EventCode.TEMPLATE_VERIFIED: (_NORMAL, "Template {template} is what its statement says."),
+    EventCode.TEMPLATE_NOT_VERIFIED: (_ERROR, "Template {template} is not what its statement says: {reason}"),
+    EventCode.TEMPLATE_VERIFICATION_FAILED: (_ERROR, "Template {template} could not be verified: {reason}"),
+    EventCode.TEMPLATE_ATTESTATION_STARTED: (_NORMAL, "A statement about template {template} was asked for by {user}."),
+    EventCode.TEMPLATE_VERIFICATION_STARTED: (_NORMAL, "Verification of template {template} was started by {user}."),
+    EventCode.ATTESTATION_KEY_ROTATED: (_NORMAL, "The key of statements was replaced by {user}: {reason}."),
 }
 
 

@@ -21,6 +21,7 @@ class LockKind(StrEnum):
     DISK = "disk"
     AUDIT = "audit"  # of a template, as PROOF
     PROOF = "proof"  # of a template: VMs can be made of it meanwhile, but it cannot go
+    DIGEST = "digest"  # of a template, the same
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,9 @@ class EngineSettings(BaseSettings):
         default=FailedAudit.WARN,
         description="VMs of templates whose last audit has not passed: allow, warn (an event), or refuse",
     )
+    digest_deadline: float = Field(
+        default=4 * 3600, gt=0, description="the digests of a template may take so long, host outages included"
+    )
     seal_vms_by_default: bool = Field(
         default=False, description="seal VMs made from sealed templates even when the request does not say so"
     )

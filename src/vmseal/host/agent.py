@@ -16,6 +16,7 @@ import structlog
 from vmseal import process
 from vmseal.host.audits import Auditing, AuditJobs, Audits
 from vmseal.host.capabilities import Capabilities
+from vmseal.host.digests import Digesting, DigestJobs
 from vmseal.host.domain import lock_owner
 from vmseal.host.files import in_thread
 from vmseal.host.host_verbs import HostVerbs
@@ -99,7 +100,10 @@ class Agent:
             deadline=settings.seal_deadline,
         )
         auditing = Auditing(auditor=self._auditor, mode=settings.audit, deadline=settings.audit_deadline)
-        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals, auditing=auditing)
+        digesting = Digesting(programs=self.capabilities.versions, deadline=settings.digest_deadline)
+        virt_jobs = VirtJobs(
+            storage=storage, locks=locks, jobs=jobs, seals=seals, auditing=auditing, digesting=digesting
+        )
         proofs = Proofs(prover=self._prover, timeout=settings.proof_timeout, memory=settings.proof_memory)
         groups = (
             HostVerbs(storage=storage, jobs=jobs, tasks=tasks, imports=imports, capabilities=self.capabilities),
@@ -108,6 +112,7 @@ class Agent:
             JobVerbs(storage_jobs, virt_jobs),
             ProofJobs(storage=storage, locks=locks, jobs=jobs, proofs=proofs),
             AuditJobs(storage=storage, locks=locks, jobs=jobs, auditing=auditing),
+            DigestJobs(storage=storage, locks=locks, jobs=jobs, digesting=digesting),
         )
         return Verbs({name: handler for group in groups for name, handler in group.handlers().items()})
 

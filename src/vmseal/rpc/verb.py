@@ -115,6 +115,7 @@ class SealOptions(Parameters):
     erase: bool | None = None  # whether deleted data is made unreadable
     deadline: float | None = None  # seconds
     audit: Literal["required", "wanted"] | None = None  # whether a seal that cannot be audited has failed
+    digests: bool | None = None  # whether the sealed volumes are digested, for Vmseal.getDigests
 
 
 class Seal(Parameters):
@@ -326,7 +327,7 @@ class SetLogLevel(Parameters):
 
 
 class JobParameters(Parameters):
-    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``Vmseal.getProof``, ``Vmseal.getAudit``: one host job."""
+    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``…getProof``, ``…getAudit``, ``…getDigests``: one host job."""
 
     job_id: str
 
@@ -387,6 +388,17 @@ class AuditTemplate(Parameters):
     pool: Uuid = Field(alias="sp_id")
     images: list[ImageReference]
     options: AuditOptions | None = None
+
+
+class DigestTemplate(Parameters):
+    """``Vmseal.digestTemplate``: SHA-256 and size of volumes' files, which are only read.
+
+    The result is ``Vmseal.getDigests``'s.
+    """
+
+    job_id: str
+    pool: Uuid = Field(alias="sp_id")
+    images: list[ImageReference]
 
 
 class InspectImage(Parameters):
@@ -451,5 +463,7 @@ VERBS: dict[str, tuple[type[Parameters], Kind]] = {
     "Vmseal.proveTemplate": (ProveTemplate, Kind.JOB),
     "Vmseal.getAudit": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.auditTemplate": (AuditTemplate, Kind.JOB),
+    "Vmseal.getDigests": (JobParameters, Kind.SYNCHRONOUS),
+    "Vmseal.digestTemplate": (DigestTemplate, Kind.JOB),
     "Vmseal.inspectImage": (InspectImage, Kind.SYNCHRONOUS),
 }

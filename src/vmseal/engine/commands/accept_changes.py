@@ -50,6 +50,7 @@ def accept_remove_vm_template(session: Session, template_id: str, caller: Caller
     message = f"[Template {template.name} is locked: it is being removed.]"
     locks.require_free(session, LockKind.PROOF, template.id)
     locks.require_free(session, LockKind.AUDIT, template.id)
+    locks.require_free(session, LockKind.DIGEST, template.id)
     locks.take(session, command_id, Wanted(LockKind.TEMPLATE, template.id, message))
     if template.status == TemplateStatus.LOCKED:
         checks.require_template_ok(template, REMOVE_TEMPLATE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -20,28 +20,32 @@ REPORT = "seal_report"  # the key of the report in the outcome's data
 AUDIT = "audit"  # the key of the audit
 UNAUDITED = "unaudited"  # the key of why there is none
 ALLOWED = "VMSEAL_TEMPLATES_WITHOUT_AUDIT=true lets the engine do without"
+DIGESTS = "digests"  # the key of what the sealed volumes hold
+UNDIGESTED = "undigested"  # the key of why that is not known
 
 
-def seal_vm_template(disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: str, phase: str, limit: float) -> Part:
-    """Return the part that seals ``disks``; ``log_name`` names the log on the host."""
+def seal_vm_template(
+    disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: str, phase: str, limit: float, digests: bool = False
+) -> Part:
+    """Return the part that seals ``disks``; ``log_name`` names the log on the host; ``digests``: it digests them."""
 
     async def body(step: StepRecord) -> Outcome:
         if not disks:
             return Outcome.done()
         job_id = step.work.job_id(JOB)
         if step.host_id is None:
-            refused = await _start(step, job_id, disks, sealing=sealing, log_name=log_name)
+            refused = await _start(step, job_id, disks, sealing=sealing, digests=digests, log_name=log_name)
             if refused is not None:
                 return refused
         # Otherwise the engine was restarted: the seal may have been started, and is never started twice, for a
         # process of the first one may be writing. The callback finds out.
-        return await _await(step, job_id, audit_required=sealing.audit_required)
+        return await _await(step, job_id, audit_required=sealing.audit_required, digests=digests)
 
     return Part(key=(), phase=phase, description="Sealing the disks", limit=limit, body=body)
 
 
 async def _start(
-    step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, sealing: SealPlan, log_name: str
+    step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, sealing: SealPlan, digests: bool, log_name: str
 ) -> Outcome | None:
     host = await step.on_host(_itself)
     if not sealing.is_ovirts and not host.has_extensions:  # it would seal, and not as it was asked to
@@ -55,7 +59,7 @@ async def _start(
             job_id,
             log_name,
             volumes=volumes,
-            options=_options(sealing) if host.has_extensions else None,
+            options=_options(sealing, digests=digests) if host.has_extensions else None,
             correlation_id=step.work.correlation_id,
         )
     except OSError as error:
@@ -65,15 +69,16 @@ async def _start(
     return None
 
 
-def _options(sealing: SealPlan) -> SealOptions | None:
+def _options(sealing: SealPlan, *, digests: bool) -> SealOptions | None:
     """Return our extension of the verb; None where there is nothing to say, so that the call is oVirt's."""
-    if sealing == SealPlan():
+    if sealing == SealPlan() and not digests:
         return None
     return SealOptions(
         sealer=sealing.sealer,
         profile=sealing.profile,
         erase=sealing.erase,
         audit=None if sealing.audit_required else "wanted",
+        digests=True if digests else None,
     )
 
 
@@ -94,26 +99,36 @@ async def await_virt_job(step: StepRecord, job_id: str, kind: type[VirtJobCallba
     return await callback.wait()
 
 
-async def _await(step: StepRecord, job_id: str, *, audit_required: bool) -> Outcome:
+async def _await(step: StepRecord, job_id: str, *, audit_required: bool, digests: bool) -> Outcome:
     outcome = await await_virt_job(step, job_id)
     if not outcome.ok:
         return outcome
-    outcome = await step.on_host(lambda host: _fetch_report(host, job_id), only=step.host_id)
+    outcome = await step.on_host(lambda host: _fetch_report(host, job_id, digests=digests), only=step.host_id)
     if outcome.ok and audit_required and not outcome.data.get(AUDIT):
         return Outcome.failed(f"The disks were sealed, and not audited: {outcome.data.get(UNAUDITED)}; {ALLOWED}")
     return outcome
 
 
-async def _fetch_report(host: HostConnection, job_id: str) -> Outcome:
+async def _fetch_report(host: HostConnection, job_id: str, *, digests: bool) -> Outcome:
     if not host.has_extensions:  # a VDSM host: it has none
-        return Outcome.done(**{REPORT: None, UNAUDITED: f"Host {host.name} is no host of vmseal"})
+        none = f"Host {host.name} is no host of vmseal"
+        return Outcome.done(**{REPORT: None, UNAUDITED: none, UNDIGESTED: none})
     try:
         report = await host.seal_report(job_id)
     except VerbError as error:
         if error.code != NoSuchJob.code:
             raise
         return Outcome.failed(f"Host {host.name} does not know the seal any more, so there is no report: it is void")
+    found: dict[str, object] = {REPORT: report}
+    found |= await _asked(lambda: host.audit_of(job_id), AUDIT, UNAUDITED)
+    if digests:  # the seal is good without them
+        found |= await _asked(lambda: host.digests(job_id), DIGESTS, UNDIGESTED)
+    return Outcome.done(**found)
+
+
+async def _asked(ask: Callable[[], Awaitable[dict[str, object]]], key: str, key_of_none: str) -> dict[str, object]:
+    """Return what the host has of a job, or why it has nothing."""
     try:
-        return Outcome.done(**{REPORT: report, AUDIT: await host.audit_of(job_id)})
+        return {key: await ask()}
     except VerbError as error:
-        return Outcome.done(**{REPORT: report, UNAUDITED: str(error)})
+        return {key_of_none: str(error)}
