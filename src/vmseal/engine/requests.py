@@ -162,6 +162,21 @@ class ImportFolder:
     more: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class VolumeState:
+    """What a host reads in a volume of a disk, in VDSM's words; ``volume_id`` is the disk's."""
+
+    volume_id: str
+    type: str
+    legality: str
+    generation: int
+
+    @property
+    def is_legal(self) -> bool:
+        """Whether its data may be used."""
+        return self.legality == "LEGAL"
+
+
 class Looks(Protocol):
     """What api and ui may ask a host at once, without a command: nothing is changed by it.
 
@@ -176,6 +191,10 @@ class Looks(Protocol):
         self, vm_id: str, choice: SealChoice, show: Callable[[float | None, str], None]
     ) -> dict[str, object]:
         """Return the report of a seal of a VM's disks that only looks; ``show`` gets percent and what runs now."""
+        ...
+
+    async def template_volumes(self, template_id: str) -> tuple[VolumeState, ...]:
+        """Return what the volumes of a template's disks are; those that are not there are left out."""
         ...
 
 

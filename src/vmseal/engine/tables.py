@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, Integer, String, Text, TypeDecorator, UniqueConstraint
 from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship, validates
 from sqlalchemy.types import DateTime
 
 BLANK_TEMPLATE = "00000000-0000-0000-0000-000000000000"
@@ -114,7 +114,7 @@ class Vm(Base):
     memory: Mapped[int] = mapped_column(BigInteger, default=1 << 30)
     cores: Mapped[int] = mapped_column(Integer, default=1)
     cluster_id: Mapped[str] = mapped_column(ForeignKey("cluster.id"))
-    template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id"))  # None: the Blank template
+    template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id"), index=True)  # None: the Blank template
     created: Mapped[dt.datetime] = mapped_column(UtcDateTime, default=now)
     cluster: Mapped[Cluster] = relationship(lazy="joined")
     attachments: Mapped[list[DiskAttachment]] = relationship(
@@ -126,7 +126,11 @@ class Template(Base):
     """A template, or a version of one; a base template is its own base."""
 
     __tablename__ = "template"
-    __table_args__ = (UniqueConstraint("base_template_id", "version_number"),)
+    __table_args__ = (
+        UniqueConstraint("base_template_id", "version_number"),
+        Index("template_by_state", "status", "sealed", "audit_passed", "proof_passed", "id"),
+        Index("template_by_creation", "created", "seal_seconds"),
+    )
     id: Mapped[str] = mapped_column(Uuid, primary_key=True)
     name: Mapped[str] = mapped_column(String(255), index=True)
     description: Mapped[str] = mapped_column(Text, default="")
@@ -145,11 +149,24 @@ class Template(Base):
     seal_report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     proof: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # the last one
     audit: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # the last one
+    # What lists need of the three above, which are long; None: there is none.
+    seal_seconds: Mapped[float | None] = mapped_column()
+    proof_passed: Mapped[bool | None] = mapped_column()
+    audit_passed: Mapped[bool | None] = mapped_column()
     created: Mapped[dt.datetime] = mapped_column(UtcDateTime, default=now)
     cluster: Mapped[Cluster] = relationship(lazy="joined")
     attachments: Mapped[list[DiskAttachment]] = relationship(
         back_populates="template", order_by="DiskAttachment.position", cascade="all, delete-orphan"
     )
+
+    @validates("seal_report", "proof", "audit")
+    def _keep_for_lists(self, name: str, document: dict[str, Any] | None) -> dict[str, Any] | None:
+        if name == "seal_report":
+            seconds = document.get("seconds") if document else None
+            self.seal_seconds = float(seconds) if isinstance(seconds, int | float) else None
+        else:
+            setattr(self, f"{name}_passed", document.get("passed") is True if document else None)
+        return document
 
 
 class AttestationKey(Base):
@@ -196,8 +213,8 @@ class DiskAttachment(Base):
 
     __tablename__ = "disk_attachment"
     disk_id: Mapped[str] = mapped_column(ForeignKey("disk.id", ondelete="CASCADE"), primary_key=True)
-    vm_id: Mapped[str | None] = mapped_column(ForeignKey("vm.id", ondelete="CASCADE"))
-    template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id", ondelete="CASCADE"))
+    vm_id: Mapped[str | None] = mapped_column(ForeignKey("vm.id", ondelete="CASCADE"), index=True)
+    template_id: Mapped[str | None] = mapped_column(ForeignKey("template.id", ondelete="CASCADE"), index=True)
     position: Mapped[int] = mapped_column(Integer, default=0)
     bootable: Mapped[bool] = mapped_column(default=False)
     interface: Mapped[str] = mapped_column(String(16), default="virtio")

@@ -11,14 +11,14 @@ from vmseal.engine.commands.plan import SealPlan
 from vmseal.engine.commands.seal_choice import accept_seal
 from vmseal.engine.commands.work import Services
 from vmseal.engine.host_connection import HostConnection
-from vmseal.engine.requests import FolderEntry, ImportFolder, Refusal, RefusalKind, SealChoice
-from vmseal.engine.tables import Vm
+from vmseal.engine.requests import FolderEntry, ImportFolder, Refusal, RefusalKind, SealChoice, VolumeState
+from vmseal.engine.tables import Template, Vm
 from vmseal.model.errors import MethodNotFound, VerbError
 from vmseal.model.job import JobStatus, JobType
 from vmseal.model.volume import VolumeAddress
 from vmseal.rpc.verb import SealOptions
 
-IMPORT, PLAN = "import VM", "show what a seal would remove"
+IMPORT, PLAN, DISKS = "import VM", "show what a seal would remove", "look at the volumes"
 
 
 class HostLooks:
@@ -55,6 +55,31 @@ class HostLooks:
         except asyncio.CancelledError:  # nobody waits for it any more
             await host.abort_job(job_id)
             raise
+
+    async def template_volumes(self, template_id: str) -> tuple[VolumeState, ...]:
+        """Return what the volumes of a template's disks are; those that are not there are left out."""
+        volumes = await asyncio.to_thread(self._volumes_of, template_id)
+        host = self._host(DISKS)
+        try:
+            found = [(address, await host.volume_info(address)) for address in volumes]
+        except (OSError, VerbError) as error:
+            raise _refusal(DISKS, error) from error
+        return tuple(
+            VolumeState(
+                volume_id=address.volume,
+                type=info.voltype.value,
+                legality=info.legality.value,
+                generation=info.generation,
+            )
+            for address, info in found
+            if info is not None
+        )
+
+    def _volumes_of(self, template_id: str) -> list[VolumeAddress]:
+        with self._services.database.read() as session:
+            template = session.get(Template, template_id)
+            disks = [attachment.disk for attachment in template.attachments] if template else []
+            return [VolumeAddress(disk.storage_domain_id, disk.id, disk.volume_id) for disk in disks]
 
     def _accept(self, vm_id: str, choice: SealChoice) -> tuple[SealPlan, Sequence[VolumeAddress]]:
         """Return how to seal, and the VM's volumes; nobody may be writing them."""

@@ -28,6 +28,9 @@ _VALUES: dict[str, object] = {
     "seal_report": None,
     "proof": None,
     "audit": None,
+    "seal_seconds": None,
+    "proof_passed": None,
+    "audit_passed": None,
     "created": dt.datetime(2008, 4, 1, tzinfo=dt.UTC),  # the moment that oVirt gives it
 }
 

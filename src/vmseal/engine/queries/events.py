@@ -1,10 +1,15 @@
-"""Events: what they can be searched and sorted by."""
+"""Events: what they can be searched and sorted by, and how lists show them."""
 
 from __future__ import annotations
 
+import datetime as dt
+from dataclasses import dataclass
+
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 
 from vmseal.engine.queries.keys import Condition, Key, Keys, Kind
+from vmseal.engine.queries.paging import Page, PageAsked, find_page
 from vmseal.engine.tables import DataCenter, Event, Host, StorageDomain
 
 
@@ -44,3 +49,35 @@ KEYS = Keys(
         "id": Key(Event.id, Kind.NUMBER),
     },
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventRow:
+    """An event as lists show it."""
+
+    id: int
+    time: dt.datetime
+    severity: str
+    text: str
+    user: str
+    correlation_id: str
+
+
+def event_page(session: Session, asked: PageAsked, template_id: str | None = None) -> Page[EventRow]:
+    """Return a page of the events that a search finds, the newest first; with an id those about one template."""
+    statement = sa.select(Event)
+    if template_id is not None:
+        statement = statement.where(Event.template_id == template_id)
+    found = find_page(session, statement, KEYS, asked=asked, order=[Event.id.desc()])
+    return found.map([_row(event) for event in found.rows])
+
+
+def _row(event: Event) -> EventRow:
+    return EventRow(
+        id=event.id,
+        time=event.time,
+        severity=event.severity,
+        text=event.description,
+        user=event.user_name,
+        correlation_id=event.correlation_id,
+    )

@@ -53,5 +53,9 @@ def find_page(
     counted = statement.with_only_columns(sa.func.count(), maintain_column_froms=True).order_by(None)
     total = session.scalar(counted) or 0
     number = max(1, min(asked.number, -(-total // asked.size)))
-    shown = statement.order_by(*sorting(search, keys), *order).limit(asked.size).offset((number - 1) * asked.size)
-    return Page(tuple(session.scalars(shown).unique()), total, number)
+    # Only ids are sorted: rows may be long, and all but a page of them would be read in vain.
+    key = sa.inspect(statement.column_descriptions[0]["entity"]).primary_key[0]
+    wanted = statement.with_only_columns(key, maintain_column_froms=True).order_by(*sorting(search, keys), *order)
+    ids = session.execute(wanted.limit(asked.size).offset((number - 1) * asked.size)).scalars().all()
+    found = {row.id: row for row in session.scalars(statement.where(key.in_(ids))).unique()}
+    return Page(tuple(found[row_id] for row_id in ids), total, number)

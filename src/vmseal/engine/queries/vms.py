@@ -78,9 +78,11 @@ class VmRow:
     work: Work | None
 
 
-def vm_page(session: Session, asked: PageAsked) -> Page[VmRow]:
-    """Return a page of the VMs that a search finds."""
+def vm_page(session: Session, asked: PageAsked, template_id: str | None = None) -> Page[VmRow]:
+    """Return a page of the VMs that a search finds; with an id those made of one template."""
     statement = sa.select(Vm).options(selectinload(Vm.attachments))
+    if template_id is not None:
+        statement = statement.where(Vm.template_id == template_id)
     found = find_page(session, statement, KEYS, asked=asked, order=[Vm.name])
     work = running_work(session, [vm.id for vm in found.rows])
     names = _template_names(session, {vm.template_id for vm in found.rows if vm.template_id})

@@ -18,6 +18,7 @@ from nicegui.context import context
 from vmseal.engine.database import Database
 from vmseal.engine.requests import Commands, Looks
 from vmseal.engine.sign_in import SignIn
+from vmseal.engine.ui import downloads, drawer
 from vmseal.engine.ui.frame import Place, frame
 from vmseal.engine.ui.gate import SIGN_IN, SIGN_OUT, STATIC, VISITOR, Gate, Sockets
 from vmseal.engine.ui.headers import PagePolicy
@@ -51,6 +52,7 @@ def mount(app: FastAPI, commands: Commands, database: Database, *, looks: Looks,
     services = Services(commands, live, looks)
     for page in PAGES:
         _add(page, services)
+    pages_app.add_route(downloads.PATH, downloads.Downloads(live).answer, methods=["GET"])
     pages_app.on_exception(_failed)
     pages_app.config.socket_io_js_transports = ["websocket"]
     pages_app.add_middleware(PagePolicy)  # inside of what run_with adds: the compression
@@ -92,6 +94,9 @@ def _add(page: UiPage, services: Services) -> None:
         )
         with frame(visit, page.title, places=NAVIGATION, theme=request.cookies.get(COOKIE, "")):
             await page.build(visit)
+        with visit.client.layout:
+            shown = drawer.Drawer(visit, request.cookies.get(drawer.COOKIE, ""))
+        await shown.keep_fresh()
 
 
 def _failed(error: Exception) -> None:

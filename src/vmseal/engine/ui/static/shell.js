@@ -16,6 +16,15 @@
     return parts[1] ? parts[1] + " min " + parts[2] + " s" : parts[2] + " s";
   }
 
+  const ago = new Intl.RelativeTimeFormat(undefined, { numeric: "auto" });
+  const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60]];
+
+  function age(iso) {
+    const seconds = (Date.now() - new Date(iso).getTime()) / 1000;
+    const unit = UNITS.find(([, length]) => seconds >= length);
+    return unit ? ago.format(-Math.floor(seconds / unit[1]), unit[0]) : ago.format(0, "minute");
+  }
+
   async function copy(text) {
     try {
       await navigator.clipboard.writeText(text);
@@ -52,6 +61,10 @@
     document.cookie = "vmseal-theme=" + choice + "; Path=/; SameSite=Lax; Max-Age=" + age;
   }
 
+  function setDrawer(panel) {
+    document.cookie = "vmseal-drawer=" + panel + "; Path=/; SameSite=Lax; Max-Age=" + (panel ? 31536000 : 0);
+  }
+
   // A web socket is refused when the session has ended; then there is nothing to wait for.
   async function checkSession() {
     try {
@@ -71,5 +84,5 @@
   }
   watchSocket();
 
-  window.vmseal = { moment, duration, copy, say, setQuery, setTheme };
+  window.vmseal = { moment, duration, age, copy, say, setQuery, setTheme, setDrawer };
 })();

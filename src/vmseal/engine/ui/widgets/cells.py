@@ -62,6 +62,16 @@ def moment(value: dt.datetime | None) -> Cell:
     return {"kind": "moment", "iso": value.isoformat()} if value is not None else text("")
 
 
+def age(value: dt.datetime) -> Cell:
+    """Return a cell with how long ago a moment is; local time and UTC in the tooltip."""
+    return {"kind": "age", "iso": value.isoformat()}
+
+
+def code(value: str) -> Cell:
+    """Return a cell with an id, a path or a digest."""
+    return {"kind": "code", "text": value}
+
+
 def copyable(value: str) -> Cell:
     """Return a cell with an id or path and a button that copies it."""
     return {"kind": "copy", "text": value}

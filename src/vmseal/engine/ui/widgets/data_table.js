@@ -34,6 +34,9 @@ export default {
                 <span v-else-if="cell.kind === 'badge'" class="vs-badge" :class="'vs-' + cell.tone">{{ cell.text }}</span>
                 <time v-else-if="cell.kind === 'moment'" :datetime="cell.iso" :title="moment(cell.iso).utc">{{
                   moment(cell.iso).local }}</time>
+                <time v-else-if="cell.kind === 'age'" :datetime="cell.iso"
+                  :title="moment(cell.iso).local + ' (' + moment(cell.iso).utc + ')'">{{ age(cell.iso) }}</time>
+                <code v-else-if="cell.kind === 'code'">{{ cell.text }}</code>
                 <span v-else-if="cell.kind === 'copy'" class="vs-copy"><code>{{ cell.text }}</code>
                   <button type="button" class="vs-small" @click="copy(cell.text)"
                     :aria-label="'Copy ' + cell.text">Copy</button></span>
@@ -121,6 +124,7 @@ export default {
   },
   methods: {
     moment: (iso) => window.vmseal.moment(iso),
+    age: (iso) => window.vmseal.age(iso),
     copy: (text) => window.vmseal.copy(text),
     ask(changes) {
       this.busy = true;
