@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from tests.fakes.commands import FakeCommands, Installation, install
 
-from vmseal.engine.api.accounts import Accounts
+from vmseal.engine.accounts import Accounts
 from vmseal.engine.api.app import create_app
 from vmseal.engine.api.settings import ApiSettings
 from vmseal.engine.database import Database

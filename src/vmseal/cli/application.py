@@ -56,14 +56,25 @@ def only_seal() -> typer.Typer:
     return app
 
 
+def only_audit() -> typer.Typer:
+    """Return the application with ``audit`` alone, which is in as much of a hurry."""
+    from vmseal.cli import audit  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    audit.add_to(app)
+    return app
+
+
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    from vmseal.cli import appliance, attestation, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  not for seal alone
+    # For seal and audit alone they are not loaded.
+    from vmseal.cli import appliance, attestation, audit, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  as said
 
     app = _empty()
     command(app, "up")(programs.run_up)
     command(app, "engine")(programs.run_engine)
     seal.add_to(app)
+    audit.add_to(app)
     prove.add_to(app)
     verify.add_to(app)
     app.add_typer(operations.app, name="operations")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from vmseal.seal import asked, catalogue, devices, identities, luks, lvm_uuids, mounts, profile, roots
+from vmseal.seal import asked, audit, catalogue, devices, identities, luks, lvm_uuids, mounts, profile, roots
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.catalogue import Operation
 from vmseal.seal.errors import SealRefused
@@ -36,7 +36,10 @@ NO_FS_UUIDS = (
     " the operation out, or use --sealer virt-sysprep"
 )
 # What else a guest can be asked, by the request's "verb"; none of these writes to the disks of a template.
-VERBS: Mapping[str, Callable[[Mapping[str, object]], Message]] = {"identities": identities.answer}
+VERBS: Mapping[str, Callable[[Mapping[str, object]], Message]] = {
+    "audit": audit.answer,
+    "identities": identities.answer,
+}
 
 
 def answer(request: Mapping[str, object], emit: Callable[[Message], None]) -> None:

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import sqlalchemy as sa
 
-from vmseal.engine.api.accounts import ADMIN
+from vmseal.engine.accounts import ADMIN
 from vmseal.engine.api.exchange import Answer, Call, View
 from vmseal.engine.api.faults import Fault, not_found
 from vmseal.engine.api.representation.body import canonical_uuid

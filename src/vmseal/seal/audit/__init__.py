@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vmseal.seal.audit.course import answer, rehearse
 from vmseal.seal.audit.report import AuditReport, Finding, Origin, Severity
 
-__all__ = ["AuditReport", "Finding", "Origin", "Severity"]
+__all__ = ["AuditReport", "Finding", "Origin", "Severity", "answer", "rehearse"]
