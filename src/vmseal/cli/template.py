@@ -110,11 +110,12 @@ def show(
             show_one(options, content, lines=report_lines(content, verbose=options.verbose))
             return
         value = _value(client, value.id)
-        audited = template_audit.summary(client, value)
+        audited = "" if options.json else template_audit.summary(client, value)
         statement = "" if options.json else summary(client, value.id)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")
     lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
-    lines += [("audit", audited), ("statement", statement), *(("disk", disk) for disk in value.disks or ())]
+    lines += [("disk", disk) for disk in value.disks or ()]
+    lines += [("audit", audited), ("statement", statement)]
     show_one(options, value, lines=lines)
 
 

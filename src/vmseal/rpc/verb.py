@@ -327,7 +327,7 @@ class SetLogLevel(Parameters):
 
 
 class JobParameters(Parameters):
-    """``Vmseal.abortJob``, and ``Vmseal.getSealReport``, ``getProof``, ``getAudit``, ``getDigests``: one host job."""
+    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``…getProof``, ``…getAudit``, ``…getDigests``: one host job."""
 
     job_id: str
 

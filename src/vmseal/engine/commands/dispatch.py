@@ -48,8 +48,10 @@ from vmseal.rpc.verb import AcceptedFinding
 
 PlanT = TypeVar("PlanT", bound=Plan)
 log = structlog.get_logger(__name__)
-LOOKING = frozenset({ProveVmTemplate.name, AuditVmTemplate.name, AttestVmTemplate.name, VerifyVmTemplate.name})
-CANCELLABLE = LOOKING | {AddVmTemplate.name, AddVm.name, ImportVm.name}  # those with nothing to undo, or with an undo
+LOOKING = frozenset({  # nothing to undo
+    AttestVmTemplate.name, AuditVmTemplate.name, ProveVmTemplate.name, VerifyVmTemplate.name,
+})  # fmt: skip
+CANCELLABLE = LOOKING | {AddVmTemplate.name, AddVm.name, ImportVm.name}  # and those with an undo
 
 
 class EngineCommands:

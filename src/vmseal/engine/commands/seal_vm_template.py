@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
@@ -111,23 +111,24 @@ async def _await(step: StepRecord, job_id: str, *, audit_required: bool, digests
 
 async def _fetch_report(host: HostConnection, job_id: str, *, digests: bool) -> Outcome:
     if not host.has_extensions:  # a VDSM host: it has none
-        why = f"Host {host.name} is no host of vmseal"
-        return Outcome.done(**{REPORT: None, UNAUDITED: why, UNDIGESTED: why})
+        none = f"Host {host.name} is no host of vmseal"
+        return Outcome.done(**{REPORT: None, UNAUDITED: none, UNDIGESTED: none})
     try:
         report = await host.seal_report(job_id)
     except VerbError as error:
         if error.code != NoSuchJob.code:
             raise
         return Outcome.failed(f"Host {host.name} does not know the seal any more, so there is no report: it is void")
-    found: dict[str, object] = {REPORT: report, **await _told(host.audit_of(job_id), AUDIT, UNAUDITED)}
-    if digests:
-        found |= await _told(host.digests(job_id), DIGESTS, UNDIGESTED)
+    found: dict[str, object] = {REPORT: report}
+    found |= await _asked(lambda: host.audit_of(job_id), AUDIT, UNAUDITED)
+    if digests:  # the seal is good without them
+        found |= await _asked(lambda: host.digests(job_id), DIGESTS, UNDIGESTED)
     return Outcome.done(**found)
 
 
-async def _told(asked: Awaitable[dict[str, object]], known: str, unknown: str) -> dict[str, object]:
-    """Return what the host says under ``known``, or why it cannot say it under ``unknown``."""
+async def _asked(ask: Callable[[], Awaitable[dict[str, object]]], key: str, key_of_none: str) -> dict[str, object]:
+    """Return what the host has of a job, or why it has nothing."""
     try:
-        return {known: await asked}
+        return {key: await ask()}
     except VerbError as error:
-        return {unknown: str(error)}
+        return {key_of_none: str(error)}
