@@ -19,6 +19,7 @@ from vmseal.host.settings import HostSettings
 from vmseal.rpc.parameters import Kind, Parameters
 from vmseal.rpc.verb import VERBS
 from vmseal.seal import catalogue
+from vmseal.seal.audit import rules
 from vmseal.seal.catalogue import Profile
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -127,6 +128,24 @@ def _told(value: object) -> str:
     return text.replace("\n", "\\n").replace("`", "'")
 
 
+def audit_rules() -> str:
+    """Return the reference page of what an audit looks for in files."""
+    others = "`random-seed`, `hostname`, `ssh-first-boot` (no SSH host keys, and nothing makes them), `history`"
+    about = f"[operations](operations.md), or are {others}, `remnants-free-space`, `remnants-swap` and `remnants-gaps`."
+    lines = [
+        "# Rules of the audit",
+        "",
+        "Made from `vmseal.seal.audit.rules`. Other findings bear the names of",
+        about,
+        "",
+    ]
+    lines += ["| rule | what it is | severity | only in files named |", "|---|---|---|---|"]
+    for rule in rules.every():
+        names = f"`{rule.names.pattern}`".replace("|", "\\|") if rule.names else ""
+        lines.append(f"| {rule.name} | {rule.what} | {rule.severity} | {names} |")
+    return "\n".join(lines) + "\n"
+
+
 def attestation_schema() -> str:
     """Return the JSON schema of statements."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Statement.model_json_schema()}
@@ -139,6 +158,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "reference/settings.md": settings,
     "reference/events.md": events,
     "reference/operations.md": operations,
+    "reference/audit-rules.md": audit_rules,
     "man/vmseal.1": manual.render,
 }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.fakes.sealers import FakeSealer
+from tests.fakes.sealers import FakeAuditor, FakeSealer
 
 from vmseal.host.agent import Agent
 from vmseal.host.proof_jobs import Proves
@@ -242,10 +242,11 @@ async def running_rig(
     sealer: FakeSealer | None = None,
     others: Sequence[FakeSealer] = (),
     prover: Proves | None = None,
+    auditor: FakeAuditor | None = None,
     **changes: Any,
 ) -> AsyncIterator[Rig]:
     """Run an agent whose domain is in ``folder``/domain, with the pool connected."""
-    rig = await started(folder, sealer=sealer, others=others, prover=prover, **changes)
+    rig = await started(folder, sealer=sealer, others=others, prover=prover, auditor=auditor, **changes)
     try:
         await rig.connect()
         yield rig
@@ -259,11 +260,13 @@ async def started(
     sealer: FakeSealer | None = None,
     others: Sequence[FakeSealer] = (),
     prover: Proves | None = None,
+    auditor: FakeAuditor | None = None,
     **changes: Any,
 ) -> Rig:
     """Return a started agent that knows no storage yet."""
     (folder / "domain").mkdir(exist_ok=True)
     sealer = sealer or FakeSealer()
-    agent = Agent(settings(folder, **changes), sealer=sealer, others=others, prover=prover)
+    auditor = auditor or FakeAuditor()
+    agent = Agent(settings(folder, **changes), sealer=sealer, others=others, prover=prover, auditor=auditor)
     await agent.start()
     return Rig(agent, folder / "domain", sealer)

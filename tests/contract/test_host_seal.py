@@ -34,7 +34,7 @@ def test_all_disks_go_to_the_sealer_together_with_their_formats(tmp_path: Path) 
             assert request.name == "template"
             assert await rig.marks(first) == await rig.marks(second) == ("LEAF", "ILLEGAL", 0)
             detail = (await rig.call("Vmseal.getJobDetails", job_ids=[job["id"], "unknown"]))[job["id"]]
-            assert (detail["operation"], detail["log"]) == ("writing marks", "/log/of/the/fake")
+            assert (detail["operation"], detail["log"]) == ("auditing", "/log/of/the/fake")
             assert detail["started"] <= detail["ended"]
 
     asyncio.run(scenario())

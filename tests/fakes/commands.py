@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import sqlalchemy as sa
@@ -36,6 +37,7 @@ from vmseal.engine.tables import (
     Vm,
     now,
 )
+from vmseal.rpc.verb import AcceptedFinding
 
 GIB = 1 << 30
 
@@ -159,6 +161,12 @@ class FakeCommands:
         self._note(template_id, caller)
         with self.database.session() as session:
             return self._job(session, "ProveVmTemplate", template_id, caller=caller)
+
+    def audit_vm_template(self, template_id: str, caller: Caller, accepted: Sequence[AcceptedFinding] = ()) -> Started:
+        """Open a job."""
+        self._note((template_id, accepted), caller)
+        with self.database.session() as session:
+            return self._job(session, "AuditVmTemplate", template_id, caller=caller)
 
     def attest_vm_template(self, template_id: str, caller: Caller) -> Started:
         """Open a job."""

@@ -89,6 +89,8 @@ class FakeHost:
     def __init__(self, *, extensions: bool = True) -> None:
         self.behaviour = Behaviour()
         self.seals: list[verb.Seal] = []
+        self.audit: dict[str, object] = {"passed": True, "findings": []}  # what audits find
+        self.unaudited = ""  # why there are none
         self.proof: dict[str, object] = {"passed": True, "reasons": []}  # what proofs show
         self.volumes: dict[VolumeAddress, FakeVolume] = {}
         self.jobs: dict[str, FakeJob] = {}
@@ -431,6 +433,21 @@ class FakeHost:
 
     def _vmseal_getproof(self, given: verb.JobParameters) -> object:
         return self._vmseal_getsealreport(given)
+
+    def _vmseal_audittemplate(self, given: verb.AuditTemplate) -> object:
+        for image in given.images:
+            self._volume(image.address)
+        job = FakeJob(given.job_id, "virt", "audit_template", operation="looking at the guest")
+
+        def work() -> None:
+            job.report = dict(self.audit)
+
+        return self._start(job, work)
+
+    def _vmseal_getaudit(self, given: verb.JobParameters) -> object:
+        if self.unaudited:
+            raise GeneralError(f"Job {given.job_id} has no audit: {self.unaudited}")
+        return dict(self.audit)
 
     def _digests(self, images: list[verb.ImageReference], catalogue: str | None) -> dict[str, object]:
         """Return what the real host answers; the digest of the content's words stands for that of the data."""

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vmseal.seal.audit import AuditReport, Finding
 from vmseal.seal.report import GuestSystem, OperationReport, SealReport
+from vmseal.sealers.auditor import AuditRequest
 from vmseal.sealers.sealer import Sealer, SealError, SealProgress, SealRequest
 
 MARK = b"sealed by the fake"
@@ -44,3 +46,24 @@ class FakeSealer(Sealer):
             warnings=[],
             seconds=0.1,
         )
+
+
+@dataclass(eq=False)
+class FakeAuditor:
+    """Finds ``findings``, or raises ``error`` instead; waits for ``gate`` first when it is given."""
+
+    findings: list[Finding] = field(default_factory=list)
+    error: SealError | None = None
+    gate: asyncio.Event | None = None
+    requests: list[AuditRequest] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def audit(self, request: AuditRequest, progress: Callable[[SealProgress], None]) -> AuditReport:
+        self.requests.append(request)
+        self.started.set()
+        progress(SealProgress(50.0, "looking at the guest"))
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.error is not None:
+            raise self.error
+        return AuditReport(passed=True, profile=request.profile).with_findings(self.findings)

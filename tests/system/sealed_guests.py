@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -15,11 +16,16 @@ from guests.build import as_disks, build_guest, identity_of
 from guests.recipes import RECIPES, FileSystem, Mount, Recipe
 
 from vmseal.model.volume import VolumeFormat
+from vmseal.seal.audit import AuditReport
+from vmseal.seal.audit.remnants import Depth
 from vmseal.seal.report import SealReport
 from vmseal.sealers.accelerator import Accelerators
+from vmseal.sealers.appliance import Appliance
+from vmseal.sealers.auditor import Auditor, AuditRequest, promise_of
 from vmseal.sealers.choice import SealerSettings, chosen, sealers
 from vmseal.sealers.sealer import Disk, SealRequest
 
+AUDIT_PAGE = Path(__file__).parents[2] / "docs/how-to/audit-a-template.md"
 FIRST_PARTITION = 1024 * 1024  # bytes from the start of the disk
 # What must be true in the running clone, apart from its identity; prints what is not.
 # systemd makes an empty /root/.ssh.
@@ -43,6 +49,7 @@ class Sealed:
     source: Identity
     disks: Sequence[Disk]
     report: SealReport
+    audit: AuditReport
     clone: Identity
     still_there: str
 
@@ -53,11 +60,24 @@ async def seal_and_boot(recipe: Recipe, sealer: str, folder: Path) -> Sealed:
     request = SealRequest(name=recipe.name, disks=tuple(disks))
     known = sealers(SealerSettings(state=folder / "state"))
     report = await chosen(known, sealer).seal(request, lambda _: None)
+    audit = await audited(disks, folder, report)
     machine = Machine(accelerator=await Accelerators(folder / "state").best())
     async with booted(disks, machine=machine) as guest:
         clone = await guest.identity()
         still_there = await guest.execute(STILL_THERE)
-    return Sealed(recipe, identity_of(images), disks, report, clone, still_there)
+    return Sealed(recipe, identity_of(images), disks, report, audit, clone, still_there)
+
+
+async def audited(disks: Sequence[Disk], folder: Path, report: SealReport | None = None) -> AuditReport:
+    """Audit disks by what their seal has promised; not a byte of their files changes."""
+    asked = AuditRequest(name="audit", disks=tuple(disks), remnants=Depth.WHOLE)
+    if report is not None:
+        erased = report.erased is not None
+        asked = replace(asked, promised=promise_of(report), erased=erased, profile=report.profile)
+    before = [hashlib.sha256(disk.path.read_bytes()).digest() for disk in disks]
+    found = await Auditor(Appliance(state=folder / "state")).audit(asked, lambda _: None)
+    assert [hashlib.sha256(disk.path.read_bytes()).digest() for disk in disks] == before
+    return found
 
 
 def overlay(disk: Disk, path: Path) -> Disk:
@@ -117,6 +137,12 @@ class SealedGuestTests:
 
     def test_nothing_of_its_use_is_left(self, sealed: Sealed) -> None:
         assert sealed.still_there == ""
+
+    def test_the_audit_passes_and_finds_nothing_but_what_the_docs_list(self, sealed: Sealed) -> None:
+        assert sealed.audit.passed, sealed.audit.findings
+        listed = AUDIT_PAGE.read_text().partition("## On freshly installed guests")[2]
+        found = {finding.name: finding.severity for finding in sealed.audit.findings}
+        assert [name for name, severity in found.items() if f"| `{name}` | {severity} |" not in listed] == []
 
     def test_every_file_system_was_sealed(self, sealed: Sealed) -> None:
         layout = {

@@ -224,7 +224,7 @@ def _lines(finding: Finding) -> Iterator[str]:
 
 def verdict(report: AuditReport) -> str:
     """Return the report's last line."""
-    counts = ", ".join(f"{report.count(severity)} {severity}" for severity in reversed(Severity))
+    counts = ", ".join(f"{report.count(severity)} {severity}" for severity in Severity)
     accepted = sum(bool(finding.accepted) for finding in report.findings)
     words = "passed" if report.passed else "not passed"
     more = f", {accepted} accepted" if accepted else ""

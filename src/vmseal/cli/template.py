@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from vmseal.cli import template_audit
+from vmseal.cli.audit import print_report as print_audit
 from vmseal.cli.client import EngineClient, NotFound, find_access
 from vmseal.cli.exits import CommandError, ExitCode, WrongUsage
 from vmseal.cli.lookup import disks_of, find_template, find_vm
@@ -19,6 +21,7 @@ from vmseal.cli.vm import NoWait
 from vmseal.cli.watch import Interrupts
 from vmseal.cli.work import Work
 from vmseal.proof import ProofReport
+from vmseal.seal.audit import AuditReport
 from vmseal.sealers.appliance.reading import Unbelievable, read
 
 app = typer.Typer(help="Templates: sealed or plain, and versions of them.", no_args_is_help=True)
@@ -89,12 +92,16 @@ def show(
         bool, typer.Option("--report", help="Show what the seal did instead; with -v, every path.")
     ] = False,
     proof: Annotated[bool, typer.Option("--proof", help="Show what the last proof has shown instead.")] = False,
+    audit: Annotated[bool, typer.Option("--audit", help="Show what the last audit has found instead.")] = False,
 ) -> None:
-    """Show a template and its disks, its seal report, or its proof."""
+    """Show a template and its disks, its seal report, its proof, or its audit."""
     with EngineClient(find_access(options)) as client:
         value = TemplateValue.of(find_template(client, template, version=version_number))
         if proof:
             _show_proof(options, _proof(client, value))
+            return
+        if audit:
+            _show_audit(options, template_audit.report_of(client, value))
             return
         if report:
             content = report_of(client, value.id)
@@ -103,11 +110,12 @@ def show(
             show_one(options, content, lines=report_lines(content, verbose=options.verbose))
             return
         value = _value(client, value.id)
+        audited = "" if options.json else template_audit.summary(client, value)
         statement = "" if options.json else summary(client, value.id)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")
     lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
     lines += [("disk", disk) for disk in value.disks or ()]
-    lines.append(("statement", statement))
+    lines += [("audit", audited), ("statement", statement)]
     show_one(options, value, lines=lines)
 
 
@@ -143,6 +151,16 @@ def _show_proof(options: Options, proof: ProofReport) -> None:
         print_json(proof.as_json())
     else:
         print_report(proof)
+
+
+def _show_audit(options: Options, report: AuditReport) -> None:
+    if options.json:
+        print_json(report.as_json())
+    else:
+        print_audit(report)
+
+
+command(app, "audit")(template_audit.audit)
 
 
 @command(app, "remove")

@@ -40,6 +40,12 @@ class EventCode(IntEnum):
     TEMPLATE_PROOF_PASSED = 20011
     TEMPLATE_PROOF_NOT_PASSED = 20012
     TEMPLATE_PROOF_FAILED = 20013
+    TEMPLATE_AUDIT_STARTED = 20020
+    TEMPLATE_AUDIT_PASSED = 20021
+    TEMPLATE_AUDIT_NOT_PASSED = 20022
+    TEMPLATE_AUDIT_FAILED = 20023
+    TEMPLATE_NOT_AUDITED = 20024
+    USER_ADD_VM_FAILED_AUDIT = 20025
     TEMPLATE_ATTESTED = 20030
     TEMPLATE_ATTESTATION_FAILED = 20031
     TEMPLATE_VERIFIED = 20032
@@ -93,6 +99,18 @@ EVENTS: dict[EventCode, tuple[Severity, str]] = {
     EventCode.TEMPLATE_PROOF_PASSED: (_NORMAL, "Two clones of template {template} are two machines."),
     EventCode.TEMPLATE_PROOF_NOT_PASSED: (_WARNING, "Template {template} does not make different machines: {reason}"),
     EventCode.TEMPLATE_PROOF_FAILED: (_ERROR, "Template {template} could not be proved: {reason}"),
+    EventCode.TEMPLATE_AUDIT_STARTED: (_NORMAL, "Audit of template {template} was started by {user}."),
+    EventCode.TEMPLATE_AUDIT_PASSED: (_NORMAL, "The audit of template {template} has found nothing that matters."),
+    EventCode.TEMPLATE_AUDIT_NOT_PASSED: (
+        _WARNING,
+        "The audit of template {template} has found what is left of a machine: {reason}",
+    ),
+    EventCode.TEMPLATE_AUDIT_FAILED: (_ERROR, "Template {template} could not be audited: {reason}"),
+    EventCode.TEMPLATE_NOT_AUDITED: (_WARNING, "Template {template} was sealed, and not audited: {reason}"),
+    EventCode.USER_ADD_VM_FAILED_AUDIT: (
+        _WARNING,
+        "VM {vm} is made of template {template}, whose last audit has not passed: {reason}",
+    ),
     EventCode.TEMPLATE_ATTESTED: (_NORMAL, "A statement about template {template} was signed."),
     EventCode.TEMPLATE_ATTESTATION_FAILED: (
         _ERROR,

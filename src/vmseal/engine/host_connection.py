@@ -250,6 +250,28 @@ class HostConnection:
         """Return what a finished proof has shown."""
         return await self._report("Vmseal.getProof", job_id)
 
+    async def audit(
+        self,
+        job_id: str,
+        template_id: str,
+        *,
+        volumes: Sequence[VolumeAddress],
+        accepted: Sequence[verb.AcceptedFinding],
+        correlation_id: str,
+    ) -> None:
+        """Start an audit of these volumes; what is ``accepted`` does not count against them."""
+        images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
+        options = verb.AuditOptions(accepted=list(accepted)) if accepted else None
+        pool = self.storage.pool
+        parameters = verb.AuditTemplate(
+            template_id=template_id, job_id=job_id, pool=pool, images=images, options=options
+        )
+        await self.call("Vmseal.auditTemplate", parameters, correlation_id=correlation_id)
+
+    async def audit_of(self, job_id: str) -> dict[str, object]:
+        """Return what a finished audit, or that of a seal, has found."""
+        return await self._report("Vmseal.getAudit", job_id)
+
     async def digest(self, job_id: str, *, volumes: Sequence[VolumeAddress], correlation_id: str) -> None:
         """Start computing the digests of volumes."""
         images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]

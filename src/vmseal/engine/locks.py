@@ -19,6 +19,7 @@ class LockKind(StrEnum):
     TEMPLATE = "template"
     TEMPLATE_NAME = "template-name"
     DISK = "disk"
+    AUDIT = "audit"  # of a template, as PROOF
     PROOF = "proof"  # of a template: VMs can be made of it meanwhile, but it cannot go
     DIGEST = "digest"  # of a template, the same
 

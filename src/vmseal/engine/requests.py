@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
 from vmseal.model.errors import VmsealError
+from vmseal.rpc.verb import AcceptedFinding
 
 
 class RefusalKind(Enum):
@@ -156,6 +158,10 @@ class Commands(Protocol):
 
     def prove_vm_template(self, template_id: str, caller: Caller) -> Started:
         """Start proving a template."""
+        ...
+
+    def audit_vm_template(self, template_id: str, caller: Caller, accepted: Sequence[AcceptedFinding] = ()) -> Started:
+        """Start auditing a template; what is ``accepted`` does not count against it."""
         ...
 
     def attest_vm_template(self, template_id: str, caller: Caller) -> Started:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
@@ -19,6 +20,14 @@ class HostAddress(BaseModel):
     name: str
     address: str = "127.0.0.1"
     port: int = 54321
+
+
+class FailedAudit(StrEnum):
+    """What becomes of a request for a VM when the last audit of its template has not passed."""
+
+    ALLOW = "allow"
+    WARN = "warn"
+    REFUSE = "refuse"
 
 
 class EngineSettings(BaseSettings):
@@ -49,6 +58,14 @@ class EngineSettings(BaseSettings):
     copy_deadline: float = Field(default=24 * 3600, gt=0, description="a copy may take so long, host outages included")
     seal_deadline: float = Field(default=4 * 3600, gt=0, description="a seal may take so long, host outages included")
     proof_deadline: float = Field(default=3600, gt=0, description="a proof may take so long, host outages included")
+    audit_deadline: float = Field(default=3600, gt=0, description="an audit may take so long, host outages included")
+    templates_without_audit: bool = Field(
+        default=False, description="what was sealed becomes ok although no audit could be made, and says so"
+    )
+    failed_audit: FailedAudit = Field(
+        default=FailedAudit.WARN,
+        description="VMs of templates whose last audit has not passed: allow, warn (an event), or refuse",
+    )
     digest_deadline: float = Field(
         default=4 * 3600, gt=0, description="the digests of a template may take so long, host outages included"
     )

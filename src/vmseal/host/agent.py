@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 
 from vmseal import process
+from vmseal.host.audits import Auditing, AuditJobs, Audits
 from vmseal.host.capabilities import Capabilities
 from vmseal.host.digests import Digesting, DigestJobs
 from vmseal.host.domain import lock_owner
@@ -38,7 +39,8 @@ from vmseal.rpc.server import Server
 from vmseal.rpc.tls import TlsFiles, server_context
 from vmseal.sealers import choice
 from vmseal.sealers.accelerator import Accelerators
-from vmseal.sealers.appliance import Appliance
+from vmseal.sealers.appliance import MEMORY, Appliance
+from vmseal.sealers.auditor import Auditor
 from vmseal.sealers.choice import SealerSettings
 from vmseal.sealers.libguestfs import remove_dead_sockets
 from vmseal.sealers.sealer import ProgramMissing, Sealer
@@ -53,14 +55,22 @@ class StateInUse(VmsealError):
 class Agent:
     """A host agent. Nothing runs before :meth:`start` and nothing after :meth:`close`.
 
-    ``sealer`` seals unless a request names one of the ``others``; ``prover`` proves templates (default: the real one).
+    ``sealer`` seals unless a request names one of the ``others``; ``prover`` proves templates and
+    ``auditor`` audits them (default: the real ones).
     """
 
     def __init__(
-        self, settings: HostSettings, *, sealer: Sealer, others: Sequence[Sealer] = (), prover: Proves | None = None
+        self,
+        settings: HostSettings,
+        *,
+        sealer: Sealer,
+        others: Sequence[Sealer] = (),
+        prover: Proves | None = None,
+        auditor: Audits | None = None,
     ) -> None:
         self._settings = settings
         self._prover = prover or _prover(settings)
+        self._auditor = auditor or Auditor(_appliance(settings))
         self._state = settings.state.resolve()
         self._lock = -1
         self._background: set[asyncio.Task[None]] = set()
@@ -89,8 +99,11 @@ class Agent:
             erase=settings.erase,
             deadline=settings.seal_deadline,
         )
+        auditing = Auditing(auditor=self._auditor, mode=settings.audit, deadline=settings.audit_deadline)
         digesting = Digesting(programs=self.capabilities.versions, deadline=settings.digest_deadline)
-        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals, digesting=digesting)
+        virt_jobs = VirtJobs(
+            storage=storage, locks=locks, jobs=jobs, seals=seals, auditing=auditing, digesting=digesting
+        )
         proofs = Proofs(prover=self._prover, timeout=settings.proof_timeout, memory=settings.proof_memory)
         groups = (
             HostVerbs(storage=storage, jobs=jobs, tasks=tasks, imports=imports, capabilities=self.capabilities),
@@ -98,6 +111,7 @@ class Agent:
             ImageVerbs(storage=storage, qemu=qemu, locks=locks, tasks=tasks, links=links),
             JobVerbs(storage_jobs, virt_jobs),
             ProofJobs(storage=storage, locks=locks, jobs=jobs, proofs=proofs),
+            AuditJobs(storage=storage, locks=locks, jobs=jobs, auditing=auditing),
             DigestJobs(storage=storage, locks=locks, jobs=jobs, digesting=digesting),
         )
         return Verbs({name: handler for group in groups for name, handler in group.handlers().items()})
@@ -189,8 +203,12 @@ async def run(settings: HostSettings) -> None:
 def _prover(settings: HostSettings) -> Prover:
     """Return what proves templates, with the appliance that seals them."""
     state = settings.state.resolve()
-    appliance = Appliance(state=state, cache=settings.cache and settings.cache.resolve())
-    return Prover(state=state / "proof", appliance=appliance, limit=settings.proofs)
+    return Prover(state=state / "proof", appliance=_appliance(settings), limit=settings.proofs)
+
+
+def _appliance(settings: HostSettings) -> Appliance:
+    cache = settings.cache and settings.cache.resolve()
+    return Appliance(state=settings.state.resolve(), cache=cache, memory=settings.memory or MEMORY)
 
 
 def _lock_state(path: Path) -> int:

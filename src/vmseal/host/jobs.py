@@ -39,6 +39,8 @@ class Job:
     operation: str = ""
     log: str | None = None
     report: dict[str, object] | None = None
+    audit: dict[str, object] | None = None
+    unaudited: str = ""  # why there is none
     digests: dict[str, object] | None = None
     undigested: str = ""  # why there are none
     error: JobError | None = None

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from vmseal.model.address import is_loopback
+from vmseal.rpc.verb import AuditMode
 from vmseal.sealers.auto import DEFAULT_SEALER, SealerName
 
 
@@ -37,6 +38,11 @@ class HostSettings(BaseSettings):
         default=3600, gt=0, description="computing the digests of a template may take so long"
     )
     proof_memory: int = Field(default=1024, ge=128, description="MiB of each of the two clones of a proof")
+    audit: AuditMode = Field(
+        default=AuditMode.REQUIRED,
+        description="required: a seal that cannot be audited has failed, unless a request says wanted; off: no audits",
+    )
+    audit_deadline: float = Field(default=600, gt=0, description="an audit may take so long")
     job_retention: float = Field(default=3600, ge=0, description="finished jobs are kept so long")
     import_folders: list[Path] = Field(
         default_factory=list, description="folders whose image files may be imported; none by default"

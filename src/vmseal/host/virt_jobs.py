@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from vmseal.attestation.digest import Undigested
+from vmseal.host.audits import Auditing
 from vmseal.host.digests import Digesting, catalogue_version
 from vmseal.host.files import in_thread, sync_file
 from vmseal.host.image import Image
@@ -20,7 +21,8 @@ from vmseal.host.storage import Storage, lock_name, lock_names_of_templates
 from vmseal.host.volume import Volume
 from vmseal.model.errors import GeneralError, VerbError
 from vmseal.model.job import JobType
-from vmseal.rpc.verb import ImageReference, Seal, SealOptions
+from vmseal.rpc.verb import AuditMode, ImageReference, Seal, SealOptions
+from vmseal.seal.report import SealReport
 from vmseal.sealers import choice
 from vmseal.sealers.sealer import Disk, Sealer, SealError, SealProgress, SealRequest
 
@@ -66,11 +68,21 @@ class Seals:
 class VirtJobs:
     """Registers the jobs."""
 
-    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, seals: Seals, digesting: Digesting) -> None:
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        locks: ImageLocks,
+        jobs: Jobs,
+        seals: Seals,
+        auditing: Auditing,
+        digesting: Digesting,
+    ) -> None:
         self._storage = storage
         self._locks = locks
         self._jobs = jobs
         self._seals = seals
+        self._auditing = auditing
         self._digesting = digesting
 
     def seal(self, parameters: Seal) -> None:
@@ -90,7 +102,8 @@ class VirtJobs:
             except SealError as error:
                 raise GeneralError(f"[{error.reason}] {error}") from error
 
-        limit = request.deadline + GRACE + (self._digesting.deadline if options.digests else 0.0)
+        limit = request.deadline + GRACE + self._auditing.deadline
+        limit += self._digesting.deadline if options.digests else 0.0
         self._jobs.add(Job(id=parameters.job_id, type=JobType.VIRT, description="seal_vm", body=body, deadline=limit))
 
     async def _seal(self, job: Job, parameters: Seal, *, sealer: Sealer, request: SealRequest) -> None:
@@ -113,7 +126,8 @@ class VirtJobs:
             with ExitStack() as sealing:
                 for volume in volumes:
                     sealing.enter_context(volume.sealing())
-                await _run(job, sealer, replace(request, disks=disks))
+                report = await _run(job, sealer, replace(request, disks=disks))
+                await self._audit(job, parameters, report, disks)
                 for volume in volumes:  # what was sealed must not come back after a power failure
                     await in_thread(sync_file, volume.path)
                 if parameters.options and parameters.options.digests:
@@ -132,11 +146,16 @@ class VirtJobs:
             job.undigested = str(error)
             logger.warning("sealed, but not digested", error=str(error))
 
+    async def _audit(self, job: Job, parameters: Seal, report: SealReport, disks: tuple[Disk, ...]) -> None:
+        wanted = parameters.options and parameters.options.audit
+        mode = AuditMode(wanted) if wanted else self._auditing.mode
+        await self._auditing.after_seal(job, report, disks, mode=mode)
+
     def _image(self, reference: ImageReference) -> Image:
         return self._storage.domain(reference.domain).image(reference.image)
 
 
-async def _run(job: Job, sealer: Sealer, request: SealRequest) -> None:
+async def _run(job: Job, sealer: Sealer, request: SealRequest) -> SealReport:
     def show(progress: SealProgress) -> None:
         job.progress, job.operation = progress.percent, progress.operation
         if progress.log is not None:
@@ -145,6 +164,7 @@ async def _run(job: Job, sealer: Sealer, request: SealRequest) -> None:
     job.operation = "sealing"
     report = await sealer.seal(request, show)
     job.report = report.as_json()
+    return report
 
 
 def _leaf(image: Image, volume_id: str) -> Volume:

@@ -7,6 +7,7 @@ the capabilities' ``additionalFeatures`` as :data:`EXTENSION_FEATURE`.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -98,6 +99,14 @@ class UpdateVolume(Parameters):
     attributes: VolumeAttributes = Field(alias="vol_attr")
 
 
+class AuditMode(StrEnum):
+    """Whether what is sealed is audited."""
+
+    REQUIRED = "required"  # a seal that cannot be audited has failed
+    WANTED = "wanted"  # it is good without, too
+    OFF = "off"  # nothing is audited on this host
+
+
 class SealOptions(Parameters):
     """Extension of ``VM.seal``; VDSM ignores it. What is None is the host's to choose."""
 
@@ -105,6 +114,7 @@ class SealOptions(Parameters):
     profile: str | None = None
     erase: bool | None = None  # whether deleted data is made unreadable
     deadline: float | None = None  # seconds
+    audit: Literal["required", "wanted"] | None = None  # whether a seal that cannot be audited has failed
     digests: bool | None = None  # whether the sealed volumes are digested, for Vmseal.getDigests
 
 
@@ -317,7 +327,7 @@ class SetLogLevel(Parameters):
 
 
 class JobParameters(Parameters):
-    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``Vmseal.getProof``, ``Vmseal.getDigests``: one host job."""
+    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``…getProof``, ``…getAudit``, ``…getDigests``: one host job."""
 
     job_id: str
 
@@ -350,6 +360,34 @@ class ProveTemplate(Parameters):
     images: list[ImageReference]
     source: list[ImageReference] = Field(default_factory=list)
     options: ProofOptions | None = None
+
+
+class AcceptedFinding(Parameters):
+    """A finding that somebody has accepted: its name ("*": any), a glob for its path, and why."""
+
+    name: str
+    path: str
+    reason: str = Field(min_length=1)
+
+
+class AuditOptions(Parameters):
+    """How ``Vmseal.auditTemplate`` audits."""
+
+    remnants: Literal["none", "sampled", "whole"] = "sampled"
+    accepted: list[AcceptedFinding] = Field(default_factory=list)
+
+
+class AuditTemplate(Parameters):
+    """``Vmseal.auditTemplate``: look for what is left of a machine on a template's disks, which are only read.
+
+    The result is ``Vmseal.getAudit``'s, which has that of a seal's own audit as well.
+    """
+
+    template_id: Uuid
+    job_id: str
+    pool: Uuid = Field(alias="sp_id")
+    images: list[ImageReference]
+    options: AuditOptions | None = None
 
 
 class DigestTemplate(Parameters):
@@ -423,6 +461,8 @@ VERBS: dict[str, tuple[type[Parameters], Kind]] = {
     "Vmseal.getSealReport": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.getProof": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.proveTemplate": (ProveTemplate, Kind.JOB),
+    "Vmseal.getAudit": (JobParameters, Kind.SYNCHRONOUS),
+    "Vmseal.auditTemplate": (AuditTemplate, Kind.JOB),
     "Vmseal.getDigests": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.digestTemplate": (DigestTemplate, Kind.JOB),
     "Vmseal.inspectImage": (InspectImage, Kind.SYNCHRONOUS),

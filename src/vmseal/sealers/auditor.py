@@ -10,11 +10,13 @@ import vmseal
 from vmseal.seal import catalogue
 from vmseal.seal.audit import AuditReport
 from vmseal.seal.audit.remnants import Depth
-from vmseal.seal.catalogue import dropins
+from vmseal.seal.catalogue import Kind, dropins
 from vmseal.seal.errors import SealRefused
+from vmseal.seal.report import SealReport
 from vmseal.sealers.appliance import Appliance
 from vmseal.sealers.appliance.reading import Unbelievable, read
 from vmseal.sealers.appliance.request import question
+from vmseal.sealers.auto import SealerName
 from vmseal.sealers.sealer import ApplianceFailed, Disk, DiskKey, RequestNotPossible, SealProgress, SealRequest
 
 DEADLINE = 600.0  # seconds
@@ -92,3 +94,20 @@ def _operations() -> list[dict[str, object]] | None:
         return [catalogue.to_json(operation) for operation in dropins.load()]
     except SealRefused as error:
         raise RequestNotPossible(error.message) from error
+
+
+# What virt-sysprep does otherwise than our operation of that name (docs/explanation/differences-from-virt-sysprep.md).
+DIFFERENT = frozenset({"net-hostname", "net-hwaddr", "net-nmconn", "ssh-userdir"})
+KINDS = frozenset({Kind.IDENTITY, Kind.SECRET, Kind.CREDENTIAL})
+
+
+def promise_of(report: SealReport) -> tuple[str, ...]:
+    """Return the operations that a seal has promised, so that what they would still change means that it has failed.
+
+    virt-sysprep's logs, caches and histories are not all that ours are; its identities and secrets are.
+    """
+    ran = {operation.name for operation in report.operations}
+    if report.sealer != SealerName.VIRT_SYSPREP:
+        return tuple(sorted(ran))
+    known = {operation.name for operation in catalogue.own() if operation.kind in KINDS}
+    return tuple(sorted((ran & known) - DIFFERENT))

@@ -26,6 +26,7 @@ from vmseal.engine.tables import (
     BLANK_TEMPLATE,
     Template,
 )
+from vmseal.rpc.verb import AcceptedFinding
 
 EMPTY_LISTS = {
     "nics": ("nics", "nic"),
@@ -116,6 +117,17 @@ def _audit(view: View, template_id: str) -> Document:
 
 def _prove(call: Call, template_id: str) -> Answer:
     started = call.commands.prove_vm_template(canonical_uuid(template_id), call.caller)
+    return action(job_id=started.job_id)
+
+
+def _start_audit(call: Call, template_id: str) -> Answer:
+    accepted = []
+    for finding in call.body.children("accepted_findings/accepted_finding"):
+        given = {key: finding.text(key) for key in ("name", "path", "reason")}
+        if not all(given.values()):
+            raise incomplete("AcceptedFinding", given, method="audit")
+        accepted.append(AcceptedFinding.model_validate(given))
+    started = call.commands.audit_vm_template(canonical_uuid(template_id), call.caller, accepted)
     return action(job_id=started.job_id)
 
 
@@ -226,5 +238,6 @@ ROUTES: tuple[Route, ...] = (
     read("/templates/{}/proof", _proof),
     read("/templates/{}/audit", _audit),
     act("POST", "/templates/{}/prove", _prove, action="Cannot prove Template."),
+    act("POST", "/templates/{}/audit", _start_audit, action="Cannot audit Template."),
     *empty_lists("/templates/{}", EMPTY_LISTS, require_template),
 )

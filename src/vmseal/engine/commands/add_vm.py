@@ -9,6 +9,7 @@ from typing import ClassVar
 from sqlalchemy.orm import Session
 
 from vmseal.engine import locks
+from vmseal.engine.audits import has_passed, reasons_of
 from vmseal.engine.commands import checks
 from vmseal.engine.commands.checks import refuse
 from vmseal.engine.commands.command import Phase, Results
@@ -26,7 +27,7 @@ from vmseal.engine.jobs import NewJob, open_job
 from vmseal.engine.locks import LockKind, Wanted
 from vmseal.engine.outcome import Outcome
 from vmseal.engine.requests import AddVmRequest, Caller, RefusalKind
-from vmseal.engine.settings import EngineSettings
+from vmseal.engine.settings import EngineSettings, FailedAudit
 from vmseal.engine.tables import Cluster, Disk, DiskAttachment, Template, Vm
 from vmseal.model.entities import DiskStatus, TemplatePhase, VmStatus
 from vmseal.model.volume import (
@@ -122,6 +123,7 @@ def accept_add_vm(
     checks.require_vm_name_free(session, request.name, ACTION)
     if template is not None:
         _check_template(session, template, clone=request.clone)
+        _check_audit(template, settings.failed_audit)
     vm = _write(session, request, cluster, template=template)
     disks = tuple(
         _add_disk(session, vm, each, clone=request.clone) for each in (template.attachments if template else ())
@@ -141,7 +143,24 @@ def accept_add_vm(
         sealing=accept_seal(session, request.sealing, settings, seal=seal, action=ACTION),
     )
     _announce(session, plan, caller, command_id=command_id)
+    if template is not None and settings.failed_audit is FailedAudit.WARN and (reasons := _audit_failures(template)):
+        record(session, EventCode.USER_ADD_VM_FAILED_AUDIT, _subject(plan), reason=reasons)
     return plan
+
+
+def _check_audit(template: Template, policy: FailedAudit) -> None:
+    reasons = _audit_failures(template)
+    if reasons and policy is FailedAudit.REFUSE:
+        text = (
+            f"The last audit of template {template.name} has not passed: {reasons}. Make a new template, or audit it"
+            " again with what is accepted."
+        )
+        raise refuse(RefusalKind.CONFLICT, ACTION, text)
+
+
+def _audit_failures(template: Template) -> str:
+    """Return why the template's last audit has not passed; "" if it has, or if there is none."""
+    return reasons_of(template.audit) if template.audit and not has_passed(template.audit) else ""
 
 
 def _is_sealed(request: AddVmRequest, vm: Vm, template: Template | None, *, by_default: bool) -> bool:
@@ -223,12 +242,15 @@ def _add_disk(session: Session, vm: Vm, attachment: DiskAttachment, *, clone: bo
 def _announce(session: Session, plan: AddVmPlan, caller: Caller, *, command_id: str) -> None:
     text = f"Creating VM {plan.vm_name} from Template {plan.template_name}"
     open_job(session, NewJob(id=command_id, command=AddVm.name, description=text, entity_id=plan.vm_id), caller)
-    subject = Subject(
-        user=caller.user_name,
-        correlation_id=caller.correlation_id,
+    record(session, EventCode.USER_ADD_VM_STARTED, _subject(plan))
+
+
+def _subject(plan: AddVmPlan) -> Subject:
+    return Subject(
+        user=plan.user,
+        correlation_id=plan.correlation_id,
         vm_id=plan.vm_id,
         vm=plan.vm_name,
         template_id=plan.template_id,
         template=plan.template_name,
     )
-    record(session, EventCode.USER_ADD_VM_STARTED, subject)

@@ -14,14 +14,16 @@ Unsealed templates have no second and third phase; their disks end at generation
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from vmseal.engine import locks, statements
+from vmseal.engine.audits import has_passed
 from vmseal.engine.commands import copy_image as copying
 from vmseal.engine.commands import seal_vm_template as sealing
+from vmseal.engine.commands.audit_vm_template import record_audit
 from vmseal.engine.commands.command import CreatingCommand, Phase, Results
 from vmseal.engine.commands.copy_image import COPIED_GENERATION, copy_image, volume_source
 from vmseal.engine.commands.plan import DiskPlan, ImagePlan, Plan, SealPlan
@@ -129,6 +131,7 @@ class AddVmTemplate(CreatingCommand):
         template.status = TemplateStatus.OK.value
         report = results.get(TemplatePhase.SEAL, {}).get(sealing.REPORT)
         template.seal_report = report if isinstance(report, dict) else None
+        self._keep_audit(session, template, results.get(TemplatePhase.SEAL, {}))
         sizes = results[TemplatePhase.ASSIGN_LEGAL_SHARED]
         for plan in self.plan.disks:
             disk = session.get_one(Disk, plan.image)
@@ -147,6 +150,15 @@ class AddVmTemplate(CreatingCommand):
             statements.attest(session, template, digests, folder=self.work.services.settings.folder, subject=subject)
         elif why := sealed.get(sealing.UNDIGESTED):
             statements.failed(session, str(why), subject=subject)
+
+    def _keep_audit(self, session: Session, template: Template, sealed: Mapping[str, object]) -> None:
+        audit = sealed.get(sealing.AUDIT)
+        if isinstance(audit, dict):
+            template.audit = audit
+            if not has_passed(audit):
+                record_audit(session, audit, self._subject(session))
+        elif why := sealed.get(sealing.UNAUDITED):
+            record(session, EventCode.TEMPLATE_NOT_AUDITED, self._subject(session), reason=str(why))
 
     def images(self) -> Sequence[ImagePlan]:
         """Return the images of the copies."""

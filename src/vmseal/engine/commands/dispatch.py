@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -23,6 +23,7 @@ from vmseal.engine.commands.attest_vm_template import (
     VerifyVmTemplate,
     accept_digest,
 )
+from vmseal.engine.commands.audit_vm_template import AuditPlan, AuditVmTemplate, accept_audit_vm_template
 from vmseal.engine.commands.command import Command
 from vmseal.engine.commands.create_vm import VmPlan
 from vmseal.engine.commands.import_vm import ImportVm, accept_import_vm
@@ -43,10 +44,13 @@ from vmseal.engine.requests import (
 )
 from vmseal.engine.tables import Job
 from vmseal.model.entities import TaskStatus
+from vmseal.rpc.verb import AcceptedFinding
 
 PlanT = TypeVar("PlanT", bound=Plan)
 log = structlog.get_logger(__name__)
-LOOKING = frozenset({ProveVmTemplate.name, AttestVmTemplate.name, VerifyVmTemplate.name})  # nothing to undo
+LOOKING = frozenset({  # nothing to undo
+    AttestVmTemplate.name, AuditVmTemplate.name, ProveVmTemplate.name, VerifyVmTemplate.name,
+})  # fmt: skip
 CANCELLABLE = LOOKING | {AddVmTemplate.name, AddVm.name, ImportVm.name}  # and those with an undo
 
 
@@ -62,6 +66,7 @@ class EngineCommands:
         self._register(RemoveVm.name, RemoveVm, RemovePlan)
         self._register(RemoveVmTemplate.name, RemoveVmTemplate, RemovePlan)
         self._register(ProveVmTemplate.name, ProveVmTemplate, ProvePlan)
+        self._register(AuditVmTemplate.name, AuditVmTemplate, AuditPlan)
         self._register(AttestVmTemplate.name, AttestVmTemplate, DigestPlan)
         self._register(VerifyVmTemplate.name, VerifyVmTemplate, DigestPlan)
 
@@ -94,6 +99,14 @@ class EngineCommands:
         with self._services.database.session() as session:
             plan = accept_prove_vm_template(session, template_id, caller, command_id=command_id)
             self._start(session, ProveVmTemplate.name, command_id, plan=plan)
+        return Started(template_id, command_id)
+
+    def audit_vm_template(self, template_id: str, caller: Caller, accepted: Sequence[AcceptedFinding] = ()) -> Started:
+        """Start auditing a template."""
+        command_id = str(uuid.uuid4())
+        with self._services.database.session() as session:
+            plan = accept_audit_vm_template(session, template_id, caller, accepted=accepted, command_id=command_id)
+            self._start(session, AuditVmTemplate.name, command_id, plan=plan)
         return Started(template_id, command_id)
 
     def attest_vm_template(self, template_id: str, caller: Caller) -> Started:

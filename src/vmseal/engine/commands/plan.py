@@ -46,6 +46,12 @@ class SealPlan(BaseModel):
     sealer: str | None = None
     profile: str | None = None
     erase: bool | None = None
+    audit_required: bool = True  # whether a seal that was not audited has failed
+
+    @property
+    def is_ovirts(self) -> bool:
+        """Whether it says nothing that oVirt's verb has no word for."""
+        return self.sealer is None and self.profile is None and self.erase is None
 
 
 class ImagePlan(BaseModel):

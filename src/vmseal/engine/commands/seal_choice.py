@@ -29,6 +29,7 @@ def accept_seal(session: Session, choice: SealChoice, settings: EngineSettings, 
         sealer=settings.seal_sealer if choice.sealer is None else choice.sealer,
         profile=settings.seal_profile if choice.profile is None else choice.profile,
         erase=settings.seal_erase if choice.erase is None else choice.erase,
+        audit_required=not settings.templates_without_audit,
     )
     for word, kind in ((plan.sealer, "sealer"), (plan.profile, "profile")):
         if word is not None:

@@ -16,6 +16,7 @@ from vmseal.seal.guest import identify
 from vmseal.seal.looking import Look
 from vmseal.seal.record import printable
 
+MOST = 3000  # findings of a report
 HOMES = ("/root", "/home/any")
 
 
@@ -51,7 +52,17 @@ def answer(request: Mapping[str, object]) -> dict[str, object]:
         files=searched.files,
         bytes=searched.bytes,
     )
-    return report.with_findings(merged([*findings, *searched.findings, *left.findings])).as_json()
+    report = report.with_findings(merged([*findings, *searched.findings, *left.findings]))
+    return _bounded(report).as_json()
+
+
+def _bounded(report: AuditReport) -> AuditReport:
+    """Return the report with what can be listed; of a hostile guest's millions, those that matter most."""
+    hidden = len(report.findings) - MOST
+    if hidden <= 0:
+        return report
+    limits = (*report.limits, f"{hidden} more findings are not listed")
+    return replace(report, findings=report.findings[:MOST], limits=limits)
 
 
 def _of_files(look: Look, operations: Iterable[Operation], promise: Promise) -> Iterable[Finding | str]:

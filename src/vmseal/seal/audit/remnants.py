@@ -10,7 +10,7 @@ import os
 import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +20,7 @@ from vmseal.seal import lvm, lvm_space
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.audit.report import Finding, Origin, Severity
 from vmseal.seal.erase import UNMOUNTED, Range, unused_gaps
-from vmseal.seal.erase.device import BlockDevice, NotUnderstood, Part, any_set
+from vmseal.seal.erase.device import BLKSSZGET, BlockDevice, NotUnderstood, Part, any_set
 from vmseal.seal.erase.ranges import merged
 from vmseal.seal.mounts import Mounts
 from vmseal.seal.probe import READ_ONLY
@@ -98,7 +98,7 @@ class Onlooker(BlockDevice):
         self.size = os.lseek(self._fd, 0, os.SEEK_END)
         self.sector = 512
         with suppress(OSError):  # a plain file
-            self.sector = self._number(0x1268, "i")
+            self.sector = self._number(BLKSSZGET, "i")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._fd)
@@ -199,8 +199,8 @@ def _free_space(remnants: Remnants, paths: list[str], kind: str, *, depth: Depth
     if kind not in UNMOUNTED:
         remnants.limits.append(f"{paths[0]}: free space of {kind} is not known here, and was not looked at")
         return
-    devices = [Onlooker(path) for path in paths]
-    try:
+    with ExitStack() as stack:
+        devices = [stack.enter_context(Onlooker(path)) for path in paths]
         try:
             UNMOUNTED[kind](devices)
         except _Enough:
@@ -212,9 +212,6 @@ def _free_space(remnants: Remnants, paths: list[str], kind: str, *, depth: Depth
             ranges = [place for part in WANTED for place in device.ranges.get(part, ())]
             remnants.add(FREE_SPACE, device.path, device.count(ranges, depth=depth), promised=erased)
             remnants.limits += [f"{device.path}: {text}" for text in device.left]
-    finally:
-        for device in devices:
-            device.__exit__(None, None, None)
 
 
 def _swap(remnants: Remnants, path: str, place: str, *, depth: Depth, erased: bool) -> None:

@@ -307,13 +307,14 @@ def test_a_lost_report_voids_the_seal(tmp_path: Path) -> None:
 def test_a_host_without_extensions_can_be_used(tmp_path: Path) -> None:
     async def body() -> None:
         host = FakeHost(extensions=False)
-        async with engine_on_fake(tmp_path, host) as engine:
+        async with engine_on_fake(tmp_path, host, templates_without_audit=True) as engine:
             engine.add_vm()
             started = await engine.add_template()
             assert (await engine.ended(started.job_id)).status == "finished"
             template = engine.template(started.entity_id)
             assert template is not None
             assert template.seal_report is None
+            assert 20024 in engine.event_codes()
         await host.stop()
 
     asyncio.run(body())
