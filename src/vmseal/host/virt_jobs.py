@@ -127,7 +127,7 @@ class VirtJobs:
             with ExitStack() as sealing:
                 for volume in volumes:
                     sealing.enter_context(volume.sealing())
-                report = await _run(job, sealer, replace(request, disks=disks))
+                report = await run_sealer(job, sealer, replace(request, disks=disks))
                 for volume in volumes:  # what was sealed must not come back after a power failure
                     await in_thread(sync_file, volume.path)
                 await self._look(job, parameters, report, disks=disks, volumes=volumes)
@@ -169,7 +169,9 @@ class VirtJobs:
         return self._storage.domain(reference.domain).image(reference.image)
 
 
-async def _run(job: Job, sealer: Sealer, request: SealRequest) -> SealReport:
+async def run_sealer(job: Job, sealer: Sealer, request: SealRequest) -> SealReport:
+    """Have a sealer do its work, and keep progress and report with the job."""
+
     def show(progress: SealProgress) -> None:
         job.progress, job.operation = progress.percent, progress.operation
         if progress.log is not None:

@@ -84,7 +84,8 @@ def test_a_template_becomes_ok_without_an_audit_only_where_that_is_allowed(tmp_p
             assert job.status == "failed"
             assert "not audited" in job.reason
             assert "VMSEAL_TEMPLATES_WITHOUT_AUDIT" in job.reason
-            assert (seal.options and seal.options.audit) is None  # the host's setting counts
+            assert seal.options is not None
+            assert seal.options.audit is None  # the host's setting counts
             assert engine.template(started.entity_id) is None
 
     run(tmp_path, scenario, templates_without_audit=allowed)
