@@ -78,8 +78,11 @@ def test_a_debian_guest() -> None:
     assert found.warnings == []
 
 
-def test_units_that_make_host_keys_are_noticed() -> None:
-    assert look({f"glob-expand {KEY_UNITS}": ["/usr/lib/systemd/system/sshd-keygen@.service"]}).makes_host_keys
+def test_units_that_make_host_keys_are_noticed_but_for_those_of_a_first_boot_only() -> None:
+    unit = "/usr/lib/systemd/system/sshd-keygen@.service"
+    answers = {f"glob-expand {KEY_UNITS}": [unit], f"is-file {unit}": ["true"], f"cat {unit}": ["[Unit]"]}
+    assert look(answers).makes_host_keys
+    assert not look({**answers, f"cat {unit}": ["[Unit]", "ConditionFirstBoot=yes"]}).makes_host_keys
 
 
 def test_another_init_is_noticed() -> None:
