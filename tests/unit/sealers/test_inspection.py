@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from vmseal.sealers.inspection import EMPTIED, KEY_UNITS, SSHD, Inspection, inspect
+from vmseal.seal.guest import KEY_UNITS
+from vmseal.sealers.inspection import EMPTIED, SSHD, Inspection, inspect
 from vmseal.sealers.libguestfs import CommandFailed, Guestfish, quoted
 from vmseal.sealers.sealer import (
     EncryptedGuest,
