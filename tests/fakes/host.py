@@ -92,6 +92,7 @@ class FakeHost:
         self.audit: dict[str, object] = {"passed": True, "findings": []}  # what audits find
         self.unaudited = ""  # why there are none
         self.proof: dict[str, object] = {"passed": True, "reasons": []}  # what proofs show
+        self.plan: dict[str, object] = {"sealer": "fake", "schema": 1, "dry_run": True}  # what plans show
         self.volumes: dict[VolumeAddress, FakeVolume] = {}
         self.jobs: dict[str, FakeJob] = {}
         self.tasks: dict[str, VerbError | None] = {}
@@ -317,6 +318,17 @@ class FakeHost:
             raise GeneralError(f"Image {given.path} is missing")
         return {"path": given.path, **self.files[given.path]}
 
+    def _vmseal_listimportfolder(self, given: verb.ListImportFolder) -> object:
+        files = [
+            {"name": path.rpartition("/")[2], "path": path, "is_folder": False, "size": self.files[path]["actual_size"]}
+            for path in sorted(self.files)
+        ]
+        if given.path in ("", "/images"):
+            folder = {"name": "/images", "path": "/images", "is_folder": True, "size": 0}
+            top = {"path": "", "parent": None, "entries": [folder], "more": 0}
+            return top if not given.path else {"path": "/images", "parent": "", "entries": files, "more": 0}
+        raise GeneralError(f"Folder {given.path} is outside the folders that may be imported from (/images)")
+
     # ----------------------------------------------------------------------------------------------------------- jobs
 
     def _host_getjobs(self, given: verb.GetJobs) -> object:
@@ -448,6 +460,16 @@ class FakeHost:
         if self.unaudited:
             raise GeneralError(f"Job {given.job_id} has no audit: {self.unaudited}")
         return dict(self.audit)
+
+    def _vmseal_planseal(self, given: verb.PlanSeal) -> object:
+        for image in given.images:
+            self._volume(image.address)
+        job = FakeJob(given.job_id, "virt", "plan_seal", operation="looking")
+
+        def work() -> None:
+            job.report = dict(self.plan)
+
+        return self._start(job, work)
 
     def _digests(self, images: list[verb.ImageReference], catalogue: str | None) -> dict[str, object]:
         """Return what the real host answers; the digest of the content's words stands for that of the data."""

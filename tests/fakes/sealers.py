@@ -33,7 +33,7 @@ class FakeSealer(Sealer):
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        for disk in request.disks:
+        for disk in () if request.dry_run else request.disks:
             with disk.path.open("ab") as file:
                 file.write(MARK)
         return SealReport(
@@ -45,6 +45,7 @@ class FakeSealer(Sealer):
             operations=[OperationReport("mark", 0.0)],
             warnings=[],
             seconds=0.1,
+            dry_run=request.dry_run,
         )
 
 

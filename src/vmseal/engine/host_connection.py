@@ -12,6 +12,7 @@ import structlog
 
 from vmseal.engine.host_replies import (
     DomainStats,
+    FolderReply,
     ImageFile,
     JobDetail,
     JobReply,
@@ -287,6 +288,19 @@ class HostConnection:
         parameters = verb.InspectImage.model_validate({"path": path, "format": image_format})
         reply = await self.call("Vmseal.inspectImage", parameters, timeout=INSPECTION_LIMIT)
         return parsed(reply, ImageFile, "Vmseal.inspectImage")
+
+    async def list_import_folder(self, path: str) -> FolderReply:
+        """List a folder that may be imported from; empty: the allowed folders."""
+        reply = await self.call("Vmseal.listImportFolder", verb.ListImportFolder(path=path))
+        return parsed(reply, FolderReply, "Vmseal.listImportFolder")
+
+    async def plan_seal(
+        self, job_id: str, name: str, *, volumes: Sequence[VolumeAddress], options: verb.SealOptions
+    ) -> None:
+        """Start a seal that only looks."""
+        images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
+        parameters = verb.PlanSeal(vm_id=name, job_id=job_id, pool=self.storage.pool, images=images, options=options)
+        await self.call("Vmseal.planSeal", parameters)
 
     def _volume(self, address: VolumeAddress) -> verb.VolumeParameters:
         return verb.VolumeParameters(

@@ -82,6 +82,24 @@ class JobReply(Reply):
         )
 
 
+class FolderEntryReply(Reply):
+    """A folder or file in ``Vmseal.listImportFolder``."""
+
+    name: str
+    path: str
+    is_folder: bool
+    size: int = 0
+
+
+class FolderReply(Reply):
+    """``Vmseal.listImportFolder``."""
+
+    path: str
+    parent: str | None
+    entries: list[FolderEntryReply]
+    more: int = 0
+
+
 class TaskReply(Reply):
     """A task in ``Task.getStatus``."""
 

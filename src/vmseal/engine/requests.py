@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
@@ -140,6 +140,43 @@ class TemplateChanges:
     description: str | None = None
     comment: str | None = None
     version_name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderEntry:
+    """A folder or an image file that may be imported; ``size`` in bytes, 0 of a folder."""
+
+    name: str
+    path: str
+    is_folder: bool
+    size: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportFolder:
+    """A folder that may be imported from; ``path`` empty: the allowed folders themselves. ``more`` are not listed."""
+
+    path: str
+    parent: str | None  # None: there is nothing above
+    entries: tuple[FolderEntry, ...]
+    more: int = 0
+
+
+class Looks(Protocol):
+    """What api and ui may ask a host at once, without a command: nothing is changed by it.
+
+    The methods raise :class:`Refusal` when no host is up, or when it refuses.
+    """
+
+    async def import_folder(self, path: str) -> ImportFolder:
+        """List a folder that may be imported from; empty: the allowed folders."""
+        ...
+
+    async def seal_plan(
+        self, vm_id: str, choice: SealChoice, show: Callable[[float | None, str], None]
+    ) -> dict[str, object]:
+        """Return the report of a seal of a VM's disks that only looks; ``show`` gets percent and what runs now."""
+        ...
 
 
 class Commands(Protocol):

@@ -23,6 +23,7 @@ from vmseal.engine.accounts import ADMIN, Accounts, Throttle
 from vmseal.engine.api.app import create_app
 from vmseal.engine.api.settings import ApiSettings
 from vmseal.engine.commands.dispatch import EngineCommands
+from vmseal.engine.commands.looks import HostLooks
 from vmseal.engine.commands.work import Services
 from vmseal.engine.database import Database
 from vmseal.engine.durable import Durable
@@ -107,13 +108,14 @@ async def _engine(settings: EngineSettings) -> AsyncIterator[FastAPI]:
         attestation_keys.ensure(database, settings.folder)
         hosts = _hosts(database, settings)
         durable = Durable(database, limit=settings.command_limit)
-        commands = EngineCommands(Services(database, hosts, settings), durable)
+        services = Services(database, hosts, settings)
+        commands = EngineCommands(services, durable)
         hosts.start()
         try:
             await durable.launch()
             cleaning = asyncio.create_task(keep_clean(database, durable, settings))
             try:
-                yield _app(commands, database, password=password, settings=settings)
+                yield _app(commands, services, password=password)
             finally:
                 cleaning.cancel()
                 await asyncio.gather(cleaning, return_exceptions=True)
@@ -154,13 +156,15 @@ def _host_context(settings: EngineSettings) -> ssl.SSLContext | None:
     return client_context(TlsFiles(key=key, certificate=certificate, ca=ca))
 
 
-def _app(commands: EngineCommands, database: Database, *, password: AdminPassword, settings: EngineSettings) -> FastAPI:
+def _app(commands: EngineCommands, services: Services, *, password: AdminPassword) -> FastAPI:
+    database, settings = services.database, services.settings
     accounts = Accounts({ADMIN: Accounts.hash(password.value)})
     idle_time = dt.timedelta(seconds=settings.session_timeout)
     sign_in = SignIn(accounts, Sessions(database, idle_time), Throttle())
     served = ApiSettings(ca=settings.tls_ca, certificate=settings.tls_certificate, idle_time=idle_time)
     app = create_app(commands, database, accounts=accounts, settings=served, sign_in=sign_in)
-    mount(app, commands, database, sign_in=sign_in, secure=settings.tls_key is not None)
+    looks = HostLooks(services)
+    mount(app, commands, database, looks=looks, sign_in=sign_in, secure=settings.tls_key is not None)
     return app
 
 

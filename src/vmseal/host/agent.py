@@ -20,9 +20,11 @@ from vmseal.host.digests import Digesting, DigestJobs
 from vmseal.host.domain import lock_owner
 from vmseal.host.files import in_thread
 from vmseal.host.host_verbs import HostVerbs
+from vmseal.host.import_folders import ImportFolders
 from vmseal.host.imports import Imports
 from vmseal.host.jobs import Jobs
 from vmseal.host.locks import ImageLocks
+from vmseal.host.plan_jobs import PlanJobs
 from vmseal.host.proof_jobs import ProofJobs, Proofs, Proves
 from vmseal.host.qemu_img import QemuImg
 from vmseal.host.settings import HostSettings
@@ -87,7 +89,8 @@ class Agent:
     def _assemble(self, sealers: Mapping[str, Sealer], *, default: Sealer) -> Verbs:
         settings, storage, qemu, jobs, tasks = self._settings, self.storage, self._qemu, self.jobs, self.tasks
         locks = ImageLocks()
-        imports = Imports(qemu, settings.import_folders)
+        folders = ImportFolders(settings.import_folders)
+        imports = Imports(qemu, folders)
         links = self._state / "run"
         storage_jobs = StorageJobs(
             storage=storage, qemu=qemu, imports=imports, locks=locks, jobs=jobs, deadline=settings.copy_deadline
@@ -106,10 +109,18 @@ class Agent:
         )
         proofs = Proofs(prover=self._prover, timeout=settings.proof_timeout, memory=settings.proof_memory)
         groups = (
-            HostVerbs(storage=storage, jobs=jobs, tasks=tasks, imports=imports, capabilities=self.capabilities),
+            HostVerbs(
+                storage=storage,
+                jobs=jobs,
+                tasks=tasks,
+                imports=imports,
+                folders=folders,
+                capabilities=self.capabilities,
+            ),
             PoolVerbs(storage, tasks, jobs),
             ImageVerbs(storage=storage, qemu=qemu, locks=locks, tasks=tasks, links=links),
             JobVerbs(storage_jobs, virt_jobs),
+            PlanJobs(storage=storage, locks=locks, jobs=jobs, seals=seals),
             ProofJobs(storage=storage, locks=locks, jobs=jobs, proofs=proofs),
             AuditJobs(storage=storage, locks=locks, jobs=jobs, auditing=auditing),
             DigestJobs(storage=storage, locks=locks, jobs=jobs, digesting=digesting),

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 
 from vmseal.host.capabilities import Capabilities
+from vmseal.host.files import in_thread
+from vmseal.host.import_folders import ImportFolders
 from vmseal.host.imports import Imports
 from vmseal.host.jobs import Jobs, wire
 from vmseal.host.stats import host_stats
@@ -28,12 +30,14 @@ class HostVerbs:
         jobs: Jobs,
         tasks: Tasks,
         imports: Imports,
+        folders: ImportFolders,
         capabilities: Capabilities,
     ) -> None:
         self._storage = storage
         self._jobs = jobs
         self._tasks = tasks
         self._imports = imports
+        self._folders = folders
         self._capabilities = capabilities
 
     def handlers(self) -> Mapping[str, Handler]:
@@ -58,6 +62,7 @@ class HostVerbs:
             "Vmseal.getJobDetails": self.job_details,
             "Vmseal.getSealReport": self.seal_report,
             "Vmseal.inspectImage": self.inspect_image,
+            "Vmseal.listImportFolder": self.list_import_folder,
         }
 
     async def ping(self, _: verb.NoParameters) -> None:
@@ -135,3 +140,7 @@ class HostVerbs:
     async def inspect_image(self, parameters: verb.InspectImage) -> dict[str, object]:
         """Look at an image file before it is imported."""
         return (await self._imports.inspect(parameters.path, parameters.format)).as_json()
+
+    async def list_import_folder(self, parameters: verb.ListImportFolder) -> dict[str, object]:
+        """List a folder that may be imported from."""
+        return await in_thread(self._folders.list, parameters.path)

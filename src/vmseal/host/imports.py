@@ -7,11 +7,11 @@ them. So each name is checked against the allowed folders before any program ope
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from vmseal.host.import_folders import ImportFolders
 from vmseal.host.qemu_img import ImageDamaged, QemuImg
 from vmseal.model.errors import GeneralError, InvalidParameter
 from vmseal.model.volume import VolumeFormat
@@ -59,9 +59,9 @@ class ImageFile:
 class Imports:
     """Looks at image files below ``folders``; with none nothing may be read."""
 
-    def __init__(self, qemu: QemuImg, folders: Sequence[Path]) -> None:
+    def __init__(self, qemu: QemuImg, folders: ImportFolders) -> None:
         self._qemu = qemu
-        self._folders = [folder.resolve() for folder in folders]
+        self._folders = folders
 
     async def inspect_url(self, url: str, wire_format: str) -> ImageFile:
         """Return the file that ``file:///path`` names, checked; ``wire_format`` is ``cow`` or ``raw``."""
@@ -90,15 +90,7 @@ class Imports:
         )
 
     def _allowed(self, name: str, what: str) -> Path:
-        if not name.startswith("/") or "\0" in name:
-            raise InvalidParameter(f"{what} {name!r} is not an absolute path")
-        try:
-            path = Path(name).resolve(strict=True)
-        except (OSError, RuntimeError) as error:
-            raise GeneralError(f"{what} {name} is missing or cannot be reached: {error}") from error
-        if not any(path.is_relative_to(folder) for folder in self._folders):
-            allowed = ", ".join(map(str, self._folders)) or "none"
-            raise GeneralError(f"{what} {path} is outside the folders that may be imported from ({allowed})")
+        path = self._folders.allowed(name, what)
         if not path.is_file():
             raise GeneralError(f"{what} {path} is not a regular file")
         return path

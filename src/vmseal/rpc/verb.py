@@ -408,6 +408,25 @@ class InspectImage(Parameters):
     format: Literal["cow", "raw"] | None = None
 
 
+class PlanSeal(Parameters):
+    """``Vmseal.planSeal``: find out what ``VM.seal`` would do; the disks are only read, and keep their marks.
+
+    The result is ``Vmseal.getSealReport``'s, with ``dry_run``.
+    """
+
+    vm_id: str = Field(alias="vmID")
+    job_id: str
+    pool: Uuid = Field(alias="sp_id")
+    images: list[ImageReference]
+    options: SealOptions | None = Field(default=None, alias="vmseal")
+
+
+class ListImportFolder(Parameters):
+    """``Vmseal.listImportFolder``: list a folder that may be imported from; empty: the allowed folders themselves."""
+
+    path: str = ""
+
+
 VERBS: dict[str, tuple[type[Parameters], Kind]] = {
     "Host.ping2": (NoParameters, Kind.SYNCHRONOUS),
     "Host.ping": (NoParameters, Kind.SYNCHRONOUS),
@@ -466,4 +485,6 @@ VERBS: dict[str, tuple[type[Parameters], Kind]] = {
     "Vmseal.getDigests": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.digestTemplate": (DigestTemplate, Kind.JOB),
     "Vmseal.inspectImage": (InspectImage, Kind.SYNCHRONOUS),
+    "Vmseal.planSeal": (PlanSeal, Kind.JOB),
+    "Vmseal.listImportFolder": (ListImportFolder, Kind.SYNCHRONOUS),
 }

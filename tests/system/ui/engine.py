@@ -33,6 +33,10 @@ class UiEngine:
         future: Future[Result] = asyncio.run_coroutine_threadsafe(work, self._loop)
         return future.result(PATIENCE)
 
+    def call(self, function: Callable[[], object]) -> None:
+        """Call something on the fake host's loop: its gates are not for other threads."""
+        self._loop.call_soon_threadsafe(function)
+
     def start(self, **environment: str) -> None:
         """Start the process, at the same address as before, and wait until the storage can be used."""
         if self.url:

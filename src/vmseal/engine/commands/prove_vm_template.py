@@ -121,7 +121,6 @@ class ProveVmTemplate(Command):
         if outcome.ok and isinstance(proof, dict):
             if template is not None:
                 template.proof = proof
-                statements.renew(session, template, self.work.services.settings.folder, subject=_subject(self.plan))
             passed = proof.get("passed") is True
             code = EventCode.TEMPLATE_PROOF_PASSED if passed else EventCode.TEMPLATE_PROOF_NOT_PASSED
             record(session, code, _subject(self.plan), reason=_reasons(proof))
@@ -130,6 +129,8 @@ class ProveVmTemplate(Command):
         locks.release(session, self.run.id)
         bad = TaskStatus.ABORTED if outcome.cancelled else TaskStatus.FAILED
         close_job(session, self.run.id, TaskStatus.FINISHED if outcome.ok else bad, reason=outcome.reason)
+        if outcome.ok and template is not None:
+            statements.renew(session, template, self.work.services.settings.folder, subject=_subject(self.plan))
 
 
 def _reasons(proof: dict[str, object]) -> str:

@@ -107,3 +107,46 @@ def _row(vm: Vm, template_name: str, work: Work | None) -> VmRow:
         template_name=template_name,
         work=work,
     )
+
+
+@dataclass(frozen=True)
+class VmDisk:
+    """A disk of a VM; sizes in bytes, ``format`` "cow" or "raw"."""
+
+    id: str
+    name: str
+    format: str
+    size: int
+    used: int
+    domain_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class VmDetail:
+    """A VM as a form about it needs it."""
+
+    id: str
+    name: str
+    status: str
+    os_type: str
+    cluster_id: str
+    disks: tuple[VmDisk, ...]
+
+
+def vm_detail(session: Session, vm_id: str) -> VmDetail | None:
+    """Return a VM, None when there is none."""
+    vm = session.get(Vm, vm_id)
+    if vm is None:
+        return None
+    disks = [attachment.disk for attachment in vm.attachments]
+    return VmDetail(
+        id=vm.id,
+        name=vm.name,
+        status=vm.status,
+        os_type=vm.os_type,
+        cluster_id=vm.cluster_id,
+        disks=tuple(
+            VmDisk(disk.id, disk.name, disk.format, disk.provisioned_size, disk.actual_size, disk.storage_domain_id)
+            for disk in disks
+        ),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +16,7 @@ from nicegui import ui
 from nicegui.context import context
 
 from vmseal.engine.database import Database
-from vmseal.engine.requests import Commands
+from vmseal.engine.requests import Commands, Looks
 from vmseal.engine.sign_in import SignIn
 from vmseal.engine.ui.frame import Place, frame
 from vmseal.engine.ui.gate import SIGN_IN, SIGN_OUT, STATIC, VISITOR, Gate, Sockets
@@ -24,7 +25,7 @@ from vmseal.engine.ui.live import Live
 from vmseal.engine.ui.pages import PAGES
 from vmseal.engine.ui.pages.page import UiPage
 from vmseal.engine.ui.sign_in import SignInPages
-from vmseal.engine.ui.visit import Services, Visit
+from vmseal.engine.ui.visit import Services, Visit, say
 from vmseal.engine.ui.widgets.theme import COOKIE
 
 FOLDER = Path(__file__).parent / "static"
@@ -35,7 +36,7 @@ NAVIGATION = tuple(Place(page.path, page.title) for page in PAGES if page.is_in_
 log = structlog.get_logger(__name__)
 
 
-def mount(app: FastAPI, commands: Commands, database: Database, *, sign_in: SignIn, secure: bool) -> None:
+def mount(app: FastAPI, commands: Commands, database: Database, *, looks: Looks, sign_in: SignIn, secure: bool) -> None:
     """Serve the UI in ``app``, at every address that is not the API's; ``secure``: over TLS.
 
     It can be done once in a process, and works while ``app.router.lifespan_context(app)`` is entered.
@@ -47,10 +48,10 @@ def mount(app: FastAPI, commands: Commands, database: Database, *, sign_in: Sign
         f'<link rel="stylesheet" href="{_versioned("vmseal.css")}"><script src="{_versioned("shell.js")}"></script>',
         shared=True,
     )
-    services = Services(commands, live)
+    services = Services(commands, live, looks)
     for page in PAGES:
         _add(page, services)
-    pages_app.on_exception(lambda error: log.error("the web UI failed", exc_info=error))
+    pages_app.on_exception(_failed)
     pages_app.config.socket_io_js_transports = ["websocket"]
     pages_app.add_middleware(PagePolicy)  # inside of what run_with adds: the compression
     ui.run_with(
@@ -91,6 +92,13 @@ def _add(page: UiPage, services: Services) -> None:
         )
         with frame(visit, page.title, places=NAVIGATION, theme=request.cookies.get(COOKIE, "")):
             await page.build(visit)
+
+
+def _failed(error: Exception) -> None:
+    """Log what went wrong in an event's handler, and tell the user that something did."""
+    log.error("the web UI failed", exc_info=error)
+    with contextlib.suppress(RuntimeError):  # outside of a page
+        say(context.client, "Something went wrong; the engine's log says more.")
 
 
 def _live_with(app: FastAPI, live: Live, sockets: Sockets) -> None:

@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 
 from vmseal.engine.accounts import shown_name
 from vmseal.engine.queries.paging import PageAsked
-from vmseal.engine.requests import Caller, Commands
+from vmseal.engine.requests import Caller, Commands, Looks
 from vmseal.engine.ui.live import Live
 
 Result = TypeVar("Result")
@@ -27,6 +27,7 @@ class Services:
 
     commands: Commands
     live: Live
+    looks: Looks
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ class Visit:
 
     def say(self, text: str) -> None:
         """Put a sentence into the page's status line."""
-        self.client.run_javascript(f"window.vmseal.say({json.dumps(text)})")
+        say(self.client, text)
 
     def asked(self, sort: str | None = None) -> PageAsked:
         """Return the part of a list that the address asks for, as ``data_table.js`` writes it there."""
@@ -76,3 +77,8 @@ class Visit:
             descending=self.query.get("descending") == "true",
             number=max(1, int(number)) if number.isdecimal() and len(number) < 9 else 1,
         )
+
+
+def say(client: Client, text: str) -> None:
+    """Put a sentence into a page's status line."""
+    client.run_javascript(f"window.vmseal.say({json.dumps(text)})")

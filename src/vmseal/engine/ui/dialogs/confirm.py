@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from nicegui.element import Element
 
 from vmseal.engine.requests import Refusal
+from vmseal.engine.ui.dialogs.refusals import plain
 from vmseal.engine.ui.widgets.modal import Modal
 from vmseal.engine.ui.widgets.simple import Button, Text
 
@@ -34,8 +35,3 @@ def confirm(question: str, consequence: str, *, verb: str, do: Callable[[], Awai
             modal.close()
 
     button.on("click", pressed, args=[])
-
-
-def plain(refusal: Refusal) -> str:
-    """Return a refusal's words without the brackets that oVirt's API puts around them."""
-    return refusal.detail.removeprefix("[").removesuffix("]")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vmseal.engine.ui.pages import dashboard, vms
+from vmseal.engine.ui.pages import dashboard, task, vms
 from vmseal.engine.ui.pages.page import UiPage
 
-PAGES: tuple[UiPage, ...] = (dashboard.PAGE, vms.PAGE)
+PAGES: tuple[UiPage, ...] = (dashboard.PAGE, vms.PAGE, task.PAGE)

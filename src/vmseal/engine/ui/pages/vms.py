@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from nicegui.element import Element
+
 from vmseal.engine.queries.paging import Page, PageAsked
 from vmseal.engine.queries.vms import VmRow, vm_page
 from vmseal.engine.ui.dialogs.confirm import confirm
+from vmseal.engine.ui.dialogs.import_vm import open_import
+from vmseal.engine.ui.dialogs.new_template import open_new_template
+from vmseal.engine.ui.dialogs.new_vm import open_new_vm
 from vmseal.engine.ui.pages.page import UiPage
 from vmseal.engine.ui.visit import Visit
 from vmseal.engine.ui.widgets import cells
 from vmseal.engine.ui.widgets.cells import Action, Cell, Tone
 from vmseal.engine.ui.widgets.data_table import Column, DataTable, TableRow
+from vmseal.engine.ui.widgets.simple import Button
 from vmseal.model.entities import VmStatus
 
 COLUMNS = (
@@ -24,6 +30,7 @@ COLUMNS = (
 EMPTY = "There is no virtual machine yet. Import a disk image to have one."
 HINT = "name, or status=down and os=debian*"
 STATUS = {VmStatus.DOWN: ("down", Tone.PLAIN), VmStatus.IMAGE_LOCKED: ("locked", Tone.BUSY)}
+NEW_TEMPLATE = Action("new-template", "New template")
 REMOVE = Action("remove", "Remove", is_dangerous=True)
 
 
@@ -35,7 +42,12 @@ async def _build(visit: Visit) -> None:
     async def act(vm_id: str, action: str) -> None:
         if action == REMOVE.name:
             await _remove(visit, vm_id)
+        elif action == NEW_TEMPLATE.name:
+            await open_new_template(visit, vm_id)
 
+    with Element("div").classes("vs-toolbar"):
+        Button("Import", lambda: open_import(visit), look="primary")
+        Button("New virtual machine", lambda: open_new_vm(visit))
     table = DataTable(
         "Virtual machines",
         COLUMNS,
@@ -62,13 +74,13 @@ def _row(vm: VmRow) -> TableRow:
             cells.link(vm.template_name, f"/templates/{vm.template_id}") if vm.template_id else cells.text(""),
             cells.moment(vm.created),
         ),
-        actions=() if vm.status != VmStatus.DOWN else (REMOVE,),
+        actions=() if vm.status != VmStatus.DOWN else (NEW_TEMPLATE, REMOVE),
     )
 
 
 def _status(vm: VmRow) -> Cell:
     if vm.work is not None:
-        return cells.progress(vm.work.step, vm.work.progress)
+        return cells.progress(vm.work.step, vm.work.progress, f"/tasks/{vm.work.job_id}")
     return cells.badge(*STATUS.get(VmStatus(vm.status), (vm.status, Tone.PLAIN)))
 
 

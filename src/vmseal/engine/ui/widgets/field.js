@@ -2,7 +2,7 @@
 export default {
   template: `
     <div class="vs-field" :class="{ 'vs-check': kind === 'checkbox' }">
-      <label :for="control">{{ label }}<span v-if="required" aria-hidden="true"> *</span></label>
+      <label :for="control" :class="{ 'vs-hidden': compact, 'vs-required': required }">{{ label }}</label>
       <select v-if="kind === 'select'" :id="control" v-model="current" @change="tell" v-bind="shared">
         <option v-for="option in options" :key="option.value" :value="option.value">{{ option.label }}</option>
       </select>
@@ -11,7 +11,10 @@ export default {
       <input v-else-if="kind === 'checkbox'" type="checkbox" :id="control" v-model="current" @change="tell"
         @keydown.enter.prevent="$emit('enter')" v-bind="shared" />
       <input v-else :type="kind" :id="control" v-model="current" @input="tell" @keydown.enter.prevent="$emit('enter')"
-        autocomplete="off" spellcheck="false" v-bind="shared" />
+        :list="options.length ? control + '-list' : null" autocomplete="off" spellcheck="false" v-bind="shared" />
+      <datalist v-if="kind === 'text' && options.length" :id="control + '-list'">
+        <option v-for="option in options" :key="option.value" :value="option.value"></option>
+      </datalist>
       <p v-if="hint" class="vs-hint" :id="control + '-hint'">{{ hint }}</p>
       <p v-if="error" class="vs-error" role="alert" :id="control + '-error'">{{ error }}</p>
     </div>`,
@@ -25,6 +28,7 @@ export default {
     required: Boolean,
     disabled: Boolean,
     focused: Boolean,
+    compact: Boolean,
   },
   data() {
     return { current: this.value };

@@ -14,7 +14,10 @@ Changed = Callable[[], Awaitable[None]]
 
 
 class Field(Element, component="field.js"):
-    """A field. ``kind`` is "text", "search", "textarea", "number", "select" or "checkbox"."""
+    """A field. ``kind`` is "text", "textarea", "number", "select" or "checkbox"; options of a text are suggestions.
+
+    ``compact``: the label is only read out, for fields in tables. ``submit`` is called on Enter.
+    """
 
     def __init__(
         self,
@@ -26,16 +29,28 @@ class Field(Element, component="field.js"):
         hint: str = "",
         required: bool = False,
         focused: bool = False,
+        compact: bool = False,
         changed: Changed | None = None,
+        submit: Changed | None = None,
     ) -> None:
         super().__init__()
         self._value = value
         self._changed = changed
         self._props.update(
-            kind=kind, label=label, value=value, hint=hint, error="", required=required, disabled=False, focused=focused
+            kind=kind,
+            label=label,
+            value=value,
+            hint=hint,
+            error="",
+            required=required,
+            disabled=False,
+            focused=focused,
+            compact=compact,
         )
         self._props["options"] = _options(options or {})
         self.on("change", self._on_change)
+        if submit is not None:
+            self.on("enter", submit, args=[])
 
     @property
     def text(self) -> str:

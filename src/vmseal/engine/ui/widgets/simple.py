@@ -45,3 +45,9 @@ class Link(Text):
 
     def __init__(self, text: str, path: str, **attributes: Any) -> None:
         super().__init__("a", text, href=path, **attributes)
+
+    def lead_to(self, path: str, text: str) -> None:
+        """Lead elsewhere."""
+        self.show(text)
+        if self._props["href"] != path:
+            self._props["href"] = path
