@@ -104,7 +104,8 @@ class ProofJobs:
             shared |= lock_names_of_templates(domain, domain.image(reference.image))
         job.operation = "waiting for the images"
         async with self._locks.hold(shared=shared, exclusive=()):
-            disks, source = self._disks(parameters.images), self._disks(parameters.source)
+            disks = self._disks(parameters.images, allow_illegal=parameters.allow_illegal)
+            source = self._disks(parameters.source)
             request = self._proofs.request(parameters.template_id, disks, source=source, options=options)
 
             def show(progress: SealProgress) -> None:
@@ -112,9 +113,10 @@ class ProofJobs:
 
             job.report = (await self._proofs.prover.prove(request, show)).as_json()
 
-    def _disks(self, references: Sequence[ImageReference]) -> tuple[Disk, ...]:
+    def _disks(self, references: Sequence[ImageReference], *, allow_illegal: bool = False) -> tuple[Disk, ...]:
+        images = [self._storage.domain(reference.domain).image(reference.image) for reference in references]
         volumes = [
-            self._storage.domain(reference.domain).image(reference.image).prepare(reference.volume)[0]
-            for reference in references
+            image.prepare(reference.volume, allow_illegal=allow_illegal)[0]
+            for image, reference in zip(images, references, strict=True)
         ]
         return tuple(Disk(volume.path, volume.load().format) for volume in volumes)

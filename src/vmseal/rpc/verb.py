@@ -349,6 +349,7 @@ class ProveTemplate(Parameters):
     images: list[ImageReference]
     source: list[ImageReference] = Field(default_factory=list)
     options: ProofOptions | None = None
+    allow_illegal: bool = False  # of the images: the template is only to become usable when the proof has passed
 
 
 class InspectImage(Parameters):
