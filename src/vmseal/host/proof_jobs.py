@@ -13,7 +13,7 @@ from vmseal.host.storage import Storage, lock_name, lock_names_of_templates
 from vmseal.host.verbs import Handler
 from vmseal.model.errors import GeneralError, VerbError
 from vmseal.model.job import JobType
-from vmseal.proof import Firmware, ProofReport, ProofRequest
+from vmseal.proof import BootBy, Firmware, ProofReport, ProofRequest
 from vmseal.rpc import verb
 from vmseal.rpc.verb import ImageReference, ProofOptions
 from vmseal.sealers.sealer import Disk, SealError, SealProgress
@@ -46,6 +46,7 @@ class Proofs:
             disks=disks,
             source=source,
             firmware=Firmware(options.firmware),
+            boot=BootBy(options.boot),
             timeout=options.timeout or self.timeout,
             memory=min(options.memory or self.memory, self.memory),
             allowed=frozenset(options.allowed),

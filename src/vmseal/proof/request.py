@@ -19,6 +19,14 @@ class Firmware(StrEnum):
     UEFI = "uefi"
 
 
+class BootBy(StrEnum):
+    """What starts a clone's kernel; ``auto``: the boot loader with KVM, without KVM QEMU itself where that can be."""
+
+    AUTO = "auto"
+    LOADER = "loader"
+    KERNEL = "kernel"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProofRequest:
     """A template to be proved.
@@ -32,6 +40,7 @@ class ProofRequest:
     disks: tuple[Disk, ...]
     source: tuple[Disk, ...] = ()
     firmware: Firmware = Firmware.AUTO
+    boot: BootBy = BootBy.AUTO
     timeout: float = TIMEOUT
     memory: int = MEMORY
     allowed: frozenset[str] = frozenset()

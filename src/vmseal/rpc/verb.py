@@ -331,6 +331,7 @@ class ProofOptions(Parameters):
     """How ``Vmseal.proveTemplate`` proves; None is the host's to choose, and more memory than that is not given."""
 
     firmware: Literal["auto", "bios", "uefi"] = "auto"
+    boot: Literal["auto", "loader", "kernel"] = "auto"
     timeout: float | None = None  # seconds for a first boot
     memory: int | None = Field(default=None, ge=128)  # MiB of a clone
     allowed: list[str] = Field(default_factory=list)  # identities that clones may share
