@@ -144,9 +144,10 @@ def test_a_guest_that_stock_virt_sysprep_has_sealed_does_not_pass_for_its_fixed_
 
 
 @pytest.mark.long
-def test_a_guest_that_boots_with_uefi_alone_passes(bench: Bench) -> None:
-    report = bench.prove([uefi_disk(bench.folder), *bench.sealed()], boot=BootBy.LOADER)
-    assert report.firmware == "uefi"
+@pytest.mark.parametrize("boot", [BootBy.LOADER, BootBy.KERNEL])
+def test_a_guest_that_boots_with_uefi_alone_passes(bench: Bench, boot: BootBy) -> None:
+    report = bench.prove([uefi_disk(bench.folder), *bench.sealed()], boot=boot)
+    assert (report.firmware, report.boot) == ("uefi", boot.value)
     assert_proved(report, DEBIAN12_EXT4)
 
 
