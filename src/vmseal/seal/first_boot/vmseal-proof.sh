@@ -22,6 +22,14 @@ if command -v nmcli >/dev/null; then
 fi
 cat /proc/sys/kernel/hostname >"$folder/hostname"
 systemctl --failed --plain --no-legend --no-pager | sed 's/ .*//' >"$folder/failed"
+# What fails and is started again, and again, has not "failed" before it was tried five times in ten seconds, for which an
+# emulated machine is too slow.
+systemctl list-units --type=service --state=activating --plain --no-legend --no-pager | sed 's/ .*//' | while read -r unit; do
+    case $(systemctl show --property=Result,NRestarts "$unit") in
+        *Result=success*NRestarts=0* | *NRestarts=0*Result=success*) ;;
+        *NRestarts=*) echo "$unit" >>"$folder/failed" ;;
+    esac
+done
 if [ -s "$folder/failed" ]; then
     journalctl --boot --no-pager --lines 3000 >"$folder/journal"
 fi
