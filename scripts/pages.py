@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from vmseal.attestation.statement import Statement
 from vmseal.cli import manual
 from vmseal.engine.events import EVENTS
 from vmseal.engine.settings import EngineSettings
@@ -125,7 +127,14 @@ def _told(value: object) -> str:
     return text.replace("\n", "\\n").replace("`", "'")
 
 
+def attestation_schema() -> str:
+    """Return the JSON schema of statements."""
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Statement.model_json_schema()}
+    return json.dumps(schema, indent=2) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
+    "reference/attestation.schema.json": attestation_schema,
     "reference/verbs.md": verbs,
     "reference/settings.md": settings,
     "reference/events.md": events,

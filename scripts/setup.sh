@@ -15,6 +15,7 @@ packages=(
   cpio                                                          # tests unpack the appliance with it
   procps                                                        # tests look at what processes are left
   systemd                                                       # systemd-analyze, with which tests check units
+  chromium                                                      # tests look at the web UI with it
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -42,9 +42,9 @@ def header(path: Path, driver: str = "qcow2") -> dict[str, Any]:
 
 
 @contextmanager
-def held(path: Path, *options: str) -> Iterator[None]:
+def held(path: Path, *options: str, driver: str = "qcow2") -> Iterator[None]:
     """Have another process hold the image open, as a VM does; ``-r`` only for reading."""
-    command = ["qemu-io", *options, "-f", "qcow2", str(path)]
+    command = ["qemu-io", *options, "-f", driver, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None

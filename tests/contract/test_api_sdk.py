@@ -17,7 +17,7 @@ from ovirtsdk4 import types
 from tests.fakes.commands import FakeCommands, Installation, install, new_id
 from tests.fakes.web import served
 
-from vmseal.engine.api.accounts import Accounts
+from vmseal.engine.accounts import Accounts
 from vmseal.engine.api.app import create_app
 from vmseal.engine.api.settings import ApiSettings
 from vmseal.engine.database import Database

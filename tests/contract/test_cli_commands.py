@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.attestation.statements import KEY, statement
 from typer.testing import CliRunner, Result
 
+from vmseal.attestation.keys import read_public
+from vmseal.attestation.verification import sign
 from vmseal.cli.application import whole
 
 VM = {"id": "11111111-1111-1111-1111-111111111111", "name": "src", "status": "down"}
@@ -273,3 +276,36 @@ def test_no_engine(tmp_path: Path) -> None:
     result = invoke(tmp_path, "vm", "list")
     assert result.exit_code == 6
     assert "vmseal up" in result.stderr
+
+
+def test_a_statement_is_asked_for_printed_and_verified_and_a_refusal_is_exit_code_3(
+    engine: Engine, tmp_path: Path
+) -> None:
+    path = f"/templates/{VERSION_2['id']}"
+    for action in ("attest", "verify"):
+        engine.answers[f"POST {path}/{action}"] = (200, {"status": "complete", "job": {"id": "j"}})
+    envelope = sign(statement(), KEY).as_json()
+    engine.documents[f"{path}/attestation"] = envelope
+    result = invoke(tmp_path, "template", "attest", "base")
+    assert (result.exit_code, f"signed with key {KEY.public.id}" in result.stderr) == (0, True)
+    assert json.loads(invoke(tmp_path, "template", "attestation", "base").stdout) == envelope
+    assert f"signed 2024-05-01 12:00 UTC by key {KEY.public.id}" in invoke(tmp_path, "template", "show", "base").stdout
+    engine.documents[f"{path}/verification"] = {"verified": True}
+    assert invoke(tmp_path, "template", "verify", "base").exit_code == 0
+    engine.documents[f"{path}/verification"] = {"verified": False, "reason": "disk-changed", "detail": "a disk changed"}
+    result = invoke(tmp_path, "template", "verify", "base")
+    assert result.exit_code == 3
+    assert "refused (disk-changed): a disk changed" in result.stderr
+    assert json.loads(invoke(tmp_path, "template", "verify", "base", "--json").stdout)["verified"] is False
+
+
+def test_keys_are_listed_exported_and_rotated(engine: Engine, tmp_path: Path) -> None:
+    key = {"id": KEY.public.id, "public_key": KEY.public.pem, "created": "2024-05-01T12:00:00Z"}
+    engine.documents["/vmseal/attestationkeys"] = {"attestation_key": [key]}
+    engine.answers["POST /vmseal/attestationkeys/rotate"] = (200, key)
+    assert KEY.public.id in invoke(tmp_path, "attestation", "keys").stdout
+    exported = invoke(tmp_path, "attestation", "keys", "--pem").stdout
+    assert [one.id for one in read_public(exported)] == [KEY.public.id]
+    assert KEY.public.id in invoke(tmp_path, "attestation", "rotate").stderr
+    engine.answers["POST /vmseal/attestationkeys/rotate"] = (403, {"fault": {"detail": "[Only admin@internal]"}})
+    assert invoke(tmp_path, "attestation", "rotate").exit_code == 5

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from fastapi import FastAPI
 from tests.fakes.commands import FakeCommands, Installation, install
 
-from vmseal.engine.api.accounts import Accounts
+from vmseal.engine.accounts import Accounts
 from vmseal.engine.api.app import create_app
 from vmseal.engine.api.settings import ApiSettings
 from vmseal.engine.database import Database
@@ -65,13 +65,13 @@ class Api:
 
 
 @contextmanager
-def api_in(folder: Path, settings: ApiSettings | None = None) -> Iterator[Api]:
-    """Make an engine's database in ``folder`` and an API on it while the block runs."""
+def api_in(folder: Path, settings: ApiSettings | None = None, *, others: Sequence[str] = ()) -> Iterator[Api]:
+    """Make an engine's database in ``folder`` and an API on it while the block runs; ``others`` may sign in too."""
     database = Database(f"sqlite:///{folder}/vmseal.db")
     ids = install(database)
     fake = FakeCommands(database)
     commands: Commands = fake
-    accounts = Accounts({USER: HASHER.hash(PASSWORD)}, hasher=HASHER)
+    accounts = Accounts({name: HASHER.hash(PASSWORD) for name in (USER, *others)}, hasher=HASHER)
     app = create_app(commands, database, accounts=accounts, settings=settings)
     client = Client(app)
     yield Api(client, fake, database, ids)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
+from vmseal.attestation.keys import PrivateKey
 from vmseal.engine.database import Database
 from vmseal.engine.requests import (
     AddVmRequest,
@@ -20,6 +21,7 @@ from vmseal.engine.requests import (
     TemplateChanges,
 )
 from vmseal.engine.tables import (
+    AttestationKey,
     Base,
     Cluster,
     DataCenter,
@@ -157,6 +159,26 @@ class FakeCommands:
         self._note(template_id, caller)
         with self.database.session() as session:
             return self._job(session, "ProveVmTemplate", template_id, caller=caller)
+
+    def attest_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Open a job."""
+        self._note(template_id, caller)
+        with self.database.session() as session:
+            return self._job(session, "AttestVmTemplate", template_id, caller=caller)
+
+    def verify_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Open a job."""
+        self._note(template_id, caller)
+        with self.database.session() as session:
+            return self._job(session, "VerifyVmTemplate", template_id, caller=caller)
+
+    def rotate_attestation_key(self, caller: Caller) -> str:
+        """Write the row of another key, which retires none."""
+        self._note("rotate", caller)
+        key = PrivateKey.new().public
+        with self.database.session() as session:
+            session.add(AttestationKey(id=key.id, public_key=key.pem))
+        return key.id
 
     def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:
         """Write the words that change."""

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import selectinload
 from tests.fakes.host import FakeHost
 
-from vmseal.engine import inventory, migrations
+from vmseal.engine import attestation_keys, inventory, migrations
 from vmseal.engine.commands.dispatch import EngineCommands
 from vmseal.engine.commands.work import Services
 from vmseal.engine.database import Database
@@ -71,6 +71,7 @@ class EngineOnFake:
             file.parent.mkdir(parents=True)
             file.write_bytes(empty_database())
         self.database = Database(self.settings.url_of_database)
+        attestation_keys.ensure(self.database, self.settings.folder)
         made = inventory.ensure(self.database, self.settings)
         if made.storage is None:
             raise AssertionError("the settings name a storage path")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import hashlib
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -49,6 +51,11 @@ class FakeVolume:
     content: str = ""
     sealed: bool = False
 
+    @property
+    def file(self) -> bytes:
+        """What the volume's file holds."""
+        return f"{self.content}, {'sealed' if self.sealed else 'as it was'}".encode()
+
 
 @dataclass
 class FakeJob:
@@ -62,6 +69,7 @@ class FakeJob:
     error: tuple[int, str] | None = None
     operation: str = ""
     report: dict[str, object] | None = None
+    digests: dict[str, object] | None = None
     task: asyncio.Task[None] | None = None
 
 
@@ -427,6 +435,31 @@ class FakeHost:
     def _vmseal_getproof(self, given: verb.JobParameters) -> object:
         return self._vmseal_getsealreport(given)
 
+    def _digests(self, images: list[verb.ImageReference], catalogue: str | None) -> dict[str, object]:
+        """Return what the real host answers; the digest of the content's words stands for that of the data."""
+        volumes = []
+        for image in images:
+            file = self._volume(image.address).file
+            volumes.append({**image.wire(), "sha256": hashlib.sha256(file).hexdigest(), "size": len(file)})
+        when = dt.datetime.now(dt.UTC).isoformat()
+        return {"volumes": volumes, "digested": when, "version": "1", "programs": {}, "catalogue": catalogue}
+
+    def _vmseal_digesttemplate(self, given: verb.DigestTemplate) -> object:
+        job = FakeJob(given.job_id, "virt", "digest_template", operation="computing digests")
+
+        def work() -> None:
+            job.digests = self._digests(given.images, None)
+
+        return self._start(job, work)
+
+    def _vmseal_getdigests(self, given: verb.JobParameters) -> object:
+        if given.job_id not in self.jobs:
+            raise NoSuchJob(f"No such job: {given.job_id}")
+        digests = self.jobs[given.job_id].digests
+        if digests is None:
+            raise GeneralError(f"Job {given.job_id} has no digests")
+        return digests
+
     def _vm_seal(self, given: verb.Seal) -> object:
         volumes = [self._volume(image.address) for image in given.images]
         self.seals.append(given)
@@ -438,5 +471,7 @@ class FakeHost:
                     raise GeneralError("A SHARED volume is never sealed")
                 volume.sealed = True
             job.report = {"sealer": "fake", "schema": 1}
+            if given.options is not None and given.options.digests:
+                job.digests = self._digests(given.images, "c" * 64)
 
         return self._start(job, work)

@@ -22,7 +22,6 @@ from vmseal.cli.client import EngineClient, NotFound
 
 pytestmark = pytest.mark.timeout(1800)
 
-LATEST = 2.5  # seconds after the volume has become ILLEGAL; a seal of this guest takes about 2
 SIZE = 64  # MiB
 SEALING = ("LEAF", "ILLEGAL", 2)
 
@@ -93,15 +92,36 @@ def machine_id(disk: Path) -> str:
     ).stdout
 
 
+def await_seal(stack: Stack, before: set[str]) -> None:
+    """Wait until the volume that is new is being sealed."""
+    wait_for("the seal", lambda: is_sealing(stack, before), deadline=60, poll=0.005)
+
+
+def is_sealing(stack: Stack, before: set[str]) -> bool:
+    return [volume.state for volume in template_volumes(stack, before)] == [SEALING]
+
+
+def seconds_of_a_seal(stack: Stack, client: EngineClient) -> float:
+    """Return how long a seal takes on this machine: kills that come later hit none."""
+    before = {volume.image for volume in stack.volumes()}
+    [vm] = client.list("vms")
+    template, job = stack.request_template(client, "timed", str(vm["id"]))
+    await_seal(stack, before)
+    begin = time.monotonic()
+    wait_for("the end of the seal", lambda: not is_sealing(stack, before), deadline=60, poll=0.005)
+    took = time.monotonic() - begin
+    assert stack.wait_job(client, job)["status"] == "finished"
+    stack.remove_template(client, template)
+    return took
+
+
 def create(stack: Stack, client: EngineClient, name: str, victim: str | None, pause: float) -> bool:
     """Ask for a template, kill ``victim`` while it is sealed, and return whether it was made all the same."""
     before = {volume.image for volume in stack.volumes()}
     [vm] = client.list("vms")
     template, job = stack.request_template(client, name, str(vm["id"]))
     if victim:
-        wait_for(
-            "the seal", lambda: [v.state for v in template_volumes(stack, before)] == [SEALING], deadline=60, poll=0.005
-        )
+        await_seal(stack, before)
         time.sleep(pause)
         kill(stack, victim)
     ended = stack.wait_job(client, job)
@@ -124,9 +144,10 @@ def test_killed_at_random_moments_a_seal_leaves_nothing_that_could_be_used(stack
     failed = dict.fromkeys(("appliance", "host"), 0)
     with stack.client() as client:
         assert create(stack, client, "first", None, 0.0), stack.words()  # makes the snapshot
+        latest = seconds_of_a_seal(stack, client)
         for number in range(kills):
             victim = moments.choice(sorted(failed))
-            failed[victim] += not create(stack, client, f"t{number}", victim, moments.uniform(0.0, LATEST))
+            failed[victim] += not create(stack, client, f"t{number}", victim, moments.uniform(0.0, latest))
             wait_for("no appliance is left", lambda: not appliances(stack), deadline=30)
         assert create(stack, client, "last", None, 0.0), stack.words()
         assert {vm["status"] for vm in client.list("vms")} == {"down"}

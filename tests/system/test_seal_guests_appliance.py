@@ -11,7 +11,7 @@ pytestmark = [pytest.mark.guests, pytest.mark.timeout(3600)]
 
 class TestAppliance(SealedGuestTests):
     sealer = "appliance"
-    # make demo has a plain ext4; these two differ in what the appliance must open, virt-sysprep seals all in each run.
+    # make demo has a plain ext4; these two differ in what the appliance must open.
     only_long = frozenset(RECIPES) - {"debian12-lvm", "debian12-two-disks"}
 
 

@@ -56,19 +56,33 @@ def only_seal() -> typer.Typer:
     return app
 
 
+def only_audit() -> typer.Typer:
+    """Return the application with ``audit`` alone, which is in as much of a hurry."""
+    from vmseal.cli import audit  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    audit.add_to(app)
+    return app
+
+
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    from vmseal.cli import appliance, job, operations, programs, prove, seal, template, vm  # noqa: PLC0415  not for seal alone
+    # For seal and audit alone they are not loaded.
+    from vmseal.cli import appliance, attestation, audit, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  as said
 
     app = _empty()
     command(app, "up")(programs.run_up)
     command(app, "engine")(programs.run_engine)
     seal.add_to(app)
+    audit.add_to(app)
     prove.add_to(app)
+    verify.add_to(app)
     app.add_typer(operations.app, name="operations")
     app.add_typer(appliance.app, name="appliance")
     app.add_typer(vm.app, name="vm")
+    attestation.add_to(template.app)
     app.add_typer(template.app, name="template")
+    app.add_typer(attestation.app, name="attestation")
     app.add_typer(job.app, name="job")
     app.add_typer(job.events, name="event")
     job.hosts.callback(invoke_without_command=True)(with_signature(_host, [CONTEXT, *common_parameters()]))

@@ -10,6 +10,7 @@ from vmseal.cli import application
 
 SEAL = "seal"
 VIRT_SYSPREP = "virt-sysprep"
+ALONE = {SEAL: application.only_seal, "audit": application.only_audit}  # loaded without the others
 VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
 
 
@@ -18,7 +19,7 @@ def main() -> None:
     arguments = sys.argv[1:]
     if Path(sys.argv[0]).name == VIRT_SYSPREP:
         arguments = [SEAL, "--profile", "sysprep", "--lines", *arguments]
-    app = application.only_seal() if command_of(arguments) == SEAL else application.whole()
+    app = ALONE.get(command_of(arguments), application.whole)()
     app(arguments, prog_name="vmseal")
 
 

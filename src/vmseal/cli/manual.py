@@ -17,6 +17,7 @@ _FILES = {
     "$XDG_DATA_HOME/vmseal": "default state folder of vmseal up; $XDG_DATA_HOME is ~/.local/share unless set",
     "STATE/up.json": "URL, process ids and password file of a running vmseal up",
     "STATE/engine/admin-password": "first password of admin@internal, readable for its owner only",
+    "STATE/engine/attestation-key.pem": "key that signs statements, readable for its owner only",
     "STATE/engine/log, STATE/host/log": "logs of the engine and of the host agent",
     "STATE/domain": "the storage domain: disks of VMs and templates",
 }

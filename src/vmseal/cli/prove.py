@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -21,13 +21,13 @@ from vmseal.cli.exits import WrongUsage
 from vmseal.cli.logs import set_up_logs
 from vmseal.cli.options import Options, command
 from vmseal.cli.seal import EXIT_OF, SealExit
-from vmseal.cli.seal_options import AUTO, FORMATS, format_of
+from vmseal.cli.seal_options import AUTO, disks_of
 from vmseal.cli.show import PIPE_WIDTH, print_json
 from vmseal.proof import Firmware, ProofReport, ProofRequest, Prover
 from vmseal.proof.prover import AT_ONCE
 from vmseal.proof.request import MEMORY, TIMEOUT
 from vmseal.sealers.appliance import Appliance
-from vmseal.sealers.sealer import Disk, SealError
+from vmseal.sealers.sealer import SealError
 
 SHOWN = 22  # characters of a digest in the table; all of it is compared
 LEAST_MEMORY = 128  # MiB
@@ -113,8 +113,8 @@ def prove(
     """
     request = ProofRequest(
         name=add[0].stem,
-        disks=_disks(add, disk_format),
-        source=_disks(source or [], disk_format),
+        disks=disks_of(add, disk_format),
+        source=disks_of(source or [], disk_format),
         firmware=firmware,
         timeout=timeout,
         memory=memory,
@@ -128,12 +128,6 @@ def prove(
     else:
         print_report(report)
     raise typer.Exit(ProveExit.PASSED if report.passed else ProveExit.NOT_PASSED)
-
-
-def _disks(paths: Sequence[Path], given: str) -> tuple[Disk, ...]:
-    if given not in (*FORMATS, AUTO):
-        raise WrongUsage(f"--format {given}: there are {', '.join(FORMATS)} and {AUTO}")
-    return tuple(Disk(path, format_of(path, given)) for path in paths)
 
 
 def _proved(options: Options, request: ProofRequest) -> ProofReport:

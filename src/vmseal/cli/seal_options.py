@@ -103,7 +103,7 @@ class _Reading:
             "--format": self._set_format,
             "--enable": self._enable,
             "--operations": self._operations,
-            "--key": lambda value: options.keys.append(_key(value)),
+            "--key": lambda value: options.keys.append(key_of(value)),
             "--mount-options": lambda value: options.mount_options.update(_mount_options(value)),
             "--remove-user-accounts": lambda value: options.remove_users.extend(_names(value)),
             "--keep-user-accounts": lambda value: options.keep_users.extend(_names(value)),
@@ -191,6 +191,13 @@ def format_of(path: Path, given: str | None) -> VolumeFormat:
     raise WrongUsage(f"the name of {path} does not tell its format{why}: put --format raw or --format qcow2 before it")
 
 
+def disks_of(paths: Sequence[Path], given: str) -> tuple[Disk, ...]:
+    """Return disks that all have the format ``given``; raises WrongUsage if that is none, or says nothing."""
+    if given not in (*FORMATS, AUTO):
+        raise WrongUsage(f"--format {given}: there are {', '.join(FORMATS)} and {AUTO}")
+    return tuple(Disk(path, format_of(path, given)) for path in paths)
+
+
 def _refuse_libvirt(value: str) -> None:
     raise WrongUsage(f"vmseal does not ask libvirt: give the disks of {value} with -a (virsh domblklist shows them)")
 
@@ -199,8 +206,13 @@ def _names(value: str) -> list[str]:
     return [name for name in value.split(",") if name]
 
 
-def _key(value: str) -> DiskKey:
-    """Return the key of ``DEVICE:key:WORDS`` or ``DEVICE:file:PATH``; a file's last newline is no part of it."""
+def key_of(value: str) -> DiskKey:
+    """Return the key of ``DEVICE:key:WORDS`` or ``DEVICE:file:PATH``; a file's last newline is no part of it.
+
+    Raises:
+        WrongUsage: it is neither, or the file cannot be read.
+
+    """
     selector, _, rest = value.partition(":")
     kind, colon, content = rest.partition(":")
     if not selector or not colon or kind not in ("key", "file"):

@@ -13,6 +13,7 @@ from vmseal.cli.options import Options, command
 from vmseal.cli.prove import print_report
 from vmseal.cli.sealing import Erase, Profile, SealerChoice, report_lines, report_of, seal_parameters
 from vmseal.cli.show import note, print_json, show_one, show_rows
+from vmseal.cli.statement import summary
 from vmseal.cli.values import TemplateValue
 from vmseal.cli.vm import NoWait
 from vmseal.cli.watch import Interrupts
@@ -102,9 +103,11 @@ def show(
             show_one(options, content, lines=report_lines(content, verbose=options.verbose))
             return
         value = _value(client, value.id)
+        statement = "" if options.json else summary(client, value.id)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")
     lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
     lines += [("disk", disk) for disk in value.disks or ()]
+    lines.append(("statement", statement))
     show_one(options, value, lines=lines)
 
 

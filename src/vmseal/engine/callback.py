@@ -177,6 +177,13 @@ class ProofCallback(VirtJobCallback):
         return self._abort or Outcome.failed(f"Host {host.name} does not know the proof any more: ask for it again")
 
 
+class DigestCallback(VirtJobCallback):
+    """Polls the digesting of volumes, which leaves no trace and changes nothing, as a proof."""
+
+    async def _vanished(self, host: HostConnection) -> Outcome | None:
+        return self._abort or Outcome.failed(f"Host {host.name} does not know the digests any more: ask for them again")
+
+
 @dataclass(frozen=True)
 class Expected:
     """The volume that a storage job changes, and the generation it was at before."""

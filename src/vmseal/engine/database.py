@@ -1,5 +1,7 @@
 """The engine's database: one SQLAlchemy engine for its tables and for DBOS, and transactions on it.
 
+It counts the transactions that wrote into the engine's tables, so that whoever shows them need not ask again and again.
+
 On SQLite every connection gets the settings that make it safe under kill -9 and usable by several threads.
 """
 
@@ -10,12 +12,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.orm import Session, sessionmaker
 
+from vmseal.engine.tables import Base
+
 BUSY_TIMEOUT = 30_000  # milliseconds that a writer waits for another one
+WROTE = "vmseal wrote"  # a connection's mark until its transaction has ended
 POOL_SIZE = 40  # more than DBOS' 32 threads and the API's use at once; an unused connection costs nothing
 
 
@@ -36,6 +42,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA {pragma}")
 
 
+def _mark_write(connection: sa.Connection, *call: Any) -> None:
+    """Mark a connection that wrote into one of the engine's tables; DBOS' own do not count."""
+    statement = getattr(call[3].compiled if call[3] is not None else None, "statement", None)
+    if isinstance(statement, sa.UpdateBase) and getattr(statement.table, "metadata", None) is Base.metadata:
+        connection.info[WROTE] = True
+
+
 class Database:
     """The database at ``url``; transactions are synchronous, so call them from threads, never from the event loop."""
 
@@ -50,7 +63,16 @@ class Database:
         )
         if self.is_sqlite:
             event.listen(self.engine, "connect", _prepare_sqlite)
+        self.changes = 0
+        """How many transactions of this process wrote into the engine's tables (or tried to) and have ended."""
+        event.listen(self.engine, "after_cursor_execute", _mark_write)
+        event.listen(self.engine, "checkin", self._count)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+
+    def _count(self, _connection: object, record: sa.pool.ConnectionPoolEntry) -> None:
+        # A connection comes back to the pool when its transaction has ended: what was written can be read now.
+        if record.info.pop(WROTE, False):
+            self.changes += 1
 
     @contextmanager
     def session(self) -> Iterator[Session]:

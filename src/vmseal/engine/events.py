@@ -40,6 +40,14 @@ class EventCode(IntEnum):
     TEMPLATE_PROOF_PASSED = 20011
     TEMPLATE_PROOF_NOT_PASSED = 20012
     TEMPLATE_PROOF_FAILED = 20013
+    TEMPLATE_ATTESTED = 20030
+    TEMPLATE_ATTESTATION_FAILED = 20031
+    TEMPLATE_VERIFIED = 20032
+    TEMPLATE_NOT_VERIFIED = 20033
+    TEMPLATE_VERIFICATION_FAILED = 20034
+    TEMPLATE_ATTESTATION_STARTED = 20035
+    TEMPLATE_VERIFICATION_STARTED = 20036
+    ATTESTATION_KEY_ROTATED = 20037
 
 
 _NORMAL, _WARNING, _ERROR = Severity.NORMAL, Severity.WARNING, Severity.ERROR
@@ -85,6 +93,17 @@ EVENTS: dict[EventCode, tuple[Severity, str]] = {
     EventCode.TEMPLATE_PROOF_PASSED: (_NORMAL, "Two clones of template {template} are two machines."),
     EventCode.TEMPLATE_PROOF_NOT_PASSED: (_WARNING, "Template {template} does not make different machines: {reason}"),
     EventCode.TEMPLATE_PROOF_FAILED: (_ERROR, "Template {template} could not be proved: {reason}"),
+    EventCode.TEMPLATE_ATTESTED: (_NORMAL, "A statement about template {template} was signed."),
+    EventCode.TEMPLATE_ATTESTATION_FAILED: (
+        _ERROR,
+        "No statement about template {template} was signed: {reason}. `vmseal template attest` tries again.",
+    ),
+    EventCode.TEMPLATE_VERIFIED: (_NORMAL, "Template {template} is what its statement says."),
+    EventCode.TEMPLATE_NOT_VERIFIED: (_ERROR, "Template {template} is not what its statement says: {reason}"),
+    EventCode.TEMPLATE_VERIFICATION_FAILED: (_ERROR, "Template {template} could not be verified: {reason}"),
+    EventCode.TEMPLATE_ATTESTATION_STARTED: (_NORMAL, "A statement about template {template} was asked for by {user}."),
+    EventCode.TEMPLATE_VERIFICATION_STARTED: (_NORMAL, "Verification of template {template} was started by {user}."),
+    EventCode.ATTESTATION_KEY_ROTATED: (_NORMAL, "The key of statements was replaced by {user}: {reason}."),
 }
 
 

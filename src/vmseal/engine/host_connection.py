@@ -250,6 +250,16 @@ class HostConnection:
         """Return what a finished proof has shown."""
         return await self._report("Vmseal.getProof", job_id)
 
+    async def digest(self, job_id: str, *, volumes: Sequence[VolumeAddress], correlation_id: str) -> None:
+        """Start computing the digests of volumes."""
+        images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
+        parameters = verb.DigestTemplate(job_id=job_id, pool=self.storage.pool, images=images)
+        await self.call("Vmseal.digestTemplate", parameters, correlation_id=correlation_id)
+
+    async def digests(self, job_id: str) -> dict[str, object]:
+        """Return the digests of a finished job, a seal that was asked for them among them."""
+        return await self._report("Vmseal.getDigests", job_id)
+
     async def inspect_image(self, path: str, image_format: str | None) -> ImageFile:
         """Return what an image file outside the domain is; raises when it cannot be imported."""
         parameters = verb.InspectImage.model_validate({"path": path, "format": image_format})

@@ -20,6 +20,7 @@ class LockKind(StrEnum):
     TEMPLATE_NAME = "template-name"
     DISK = "disk"
     PROOF = "proof"  # of a template: VMs can be made of it meanwhile, but it cannot go
+    DIGEST = "digest"  # of a template, the same
 
 
 @dataclass(frozen=True)

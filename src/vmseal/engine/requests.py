@@ -158,6 +158,18 @@ class Commands(Protocol):
         """Start proving a template."""
         ...
 
+    def attest_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Start making a statement about a template."""
+        ...
+
+    def verify_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Start comparing a template with its statement."""
+        ...
+
+    def rotate_attestation_key(self, caller: Caller) -> str:
+        """Replace the key of this engine's statements; return the id of the new one."""
+        ...
+
     def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:
         """Change a template's words."""
         ...

@@ -18,8 +18,8 @@ import structlog
 import uvicorn
 from fastapi import FastAPI
 
-from vmseal.engine import inventory, migrations
-from vmseal.engine.api.accounts import ADMIN, Accounts
+from vmseal.engine import attestation_keys, inventory, migrations
+from vmseal.engine.accounts import ADMIN, Accounts, Throttle
 from vmseal.engine.api.app import create_app
 from vmseal.engine.api.settings import ApiSettings
 from vmseal.engine.commands.dispatch import EngineCommands
@@ -32,6 +32,8 @@ from vmseal.engine.housekeeping import keep_clean
 from vmseal.engine.job_ends import JobEnds
 from vmseal.engine.password import AdminPassword, admin_password
 from vmseal.engine.settings import EngineSettings
+from vmseal.engine.sign_in import Sessions, SignIn
+from vmseal.engine.ui.app import mount
 from vmseal.model.errors import VmsealError
 from vmseal.rpc.client import Client
 from vmseal.rpc.tls import TlsFiles, client_context
@@ -51,7 +53,7 @@ async def run(settings: EngineSettings) -> None:
     settings.folder.chmod(0o700)
     with _only_engine(settings.folder), _listening(settings) as listening:
         stop = _stop_on_signals()
-        async with _engine(settings) as app:
+        async with _engine(settings) as app, app.router.lifespan_context(app):
             await _serve(app, settings, listening, stop=stop)
     log.info("engine stopped")
 
@@ -103,6 +105,7 @@ async def _engine(settings: EngineSettings) -> AsyncIterator[FastAPI]:
         migrations.upgrade(database)
         password = admin_password(settings.folder / "admin-password", settings.admin_password_file)
         _tell(password)
+        attestation_keys.ensure(database, settings.folder)
         hosts = _hosts(database, settings)
         durable = Durable(database, limit=settings.command_limit)
         commands = EngineCommands(Services(database, hosts, settings), durable)
@@ -154,16 +157,13 @@ def _host_context(settings: EngineSettings) -> ssl.SSLContext | None:
 
 
 def _app(commands: EngineCommands, database: Database, *, password: AdminPassword, settings: EngineSettings) -> FastAPI:
-    return create_app(
-        commands,
-        database,
-        accounts=Accounts({ADMIN: Accounts.hash(password.value)}),
-        settings=ApiSettings(
-            ca=settings.tls_ca,
-            certificate=settings.tls_certificate,
-            idle_time=dt.timedelta(seconds=settings.session_timeout),
-        ),
-    )
+    accounts = Accounts({ADMIN: Accounts.hash(password.value)})
+    idle_time = dt.timedelta(seconds=settings.session_timeout)
+    sign_in = SignIn(accounts, Sessions(database, idle_time), Throttle())
+    served = ApiSettings(ca=settings.tls_ca, certificate=settings.tls_certificate, idle_time=idle_time)
+    app = create_app(commands, database, accounts=accounts, settings=served, sign_in=sign_in)
+    mount(app, commands, database, sign_in=sign_in, secure=settings.tls_key is not None)
+    return app
 
 
 class _Server(uvicorn.Server):

@@ -49,6 +49,9 @@ class EngineSettings(BaseSettings):
     copy_deadline: float = Field(default=24 * 3600, gt=0, description="a copy may take so long, host outages included")
     seal_deadline: float = Field(default=4 * 3600, gt=0, description="a seal may take so long, host outages included")
     proof_deadline: float = Field(default=3600, gt=0, description="a proof may take so long, host outages included")
+    digest_deadline: float = Field(
+        default=4 * 3600, gt=0, description="the digests of a template may take so long, host outages included"
+    )
     seal_vms_by_default: bool = Field(
         default=False, description="seal VMs made from sealed templates even when the request does not say so"
     )

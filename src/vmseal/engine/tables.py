@@ -144,11 +144,32 @@ class Template(Base):
     version_name: Mapped[str] = mapped_column(String(255), default="base version")
     seal_report: Mapped[dict[str, Any] | None] = mapped_column(JSON)
     proof: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # the last one
+    audit: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # the last one
     created: Mapped[dt.datetime] = mapped_column(UtcDateTime, default=now)
     cluster: Mapped[Cluster] = relationship(lazy="joined")
     attachments: Mapped[list[DiskAttachment]] = relationship(
         back_populates="template", order_by="DiskAttachment.position", cascade="all, delete-orphan"
     )
+
+
+class AttestationKey(Base):
+    """A public key of statements; the private one is in the folder of the engine that made it. Never deleted."""
+
+    __tablename__ = "attestation_key"
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)  # SHA-256 of the public key
+    public_key: Mapped[str] = mapped_column(Text)  # PEM
+    created: Mapped[dt.datetime] = mapped_column(UtcDateTime, default=now)
+    retired: Mapped[dt.datetime | None] = mapped_column(UtcDateTime)  # signs no more since; what it signed stays good
+
+
+class Attestation(Base):
+    """What a template's volumes hold, the latest signed statement about it, and what the last verification said."""
+
+    __tablename__ = "template_attestation"
+    template_id: Mapped[str] = mapped_column(ForeignKey("template.id", ondelete="CASCADE"), primary_key=True)
+    digests: Mapped[dict[str, Any]] = mapped_column(JSON)  # vmseal.engine.attestations.Digests
+    envelope: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # DSSE; None: it could not be signed
+    verification: Mapped[dict[str, Any] | None] = mapped_column(JSON)  # vmseal.engine.attestations.Verification
 
 
 class Disk(Base):

@@ -15,6 +15,7 @@ import structlog
 
 from vmseal import process
 from vmseal.host.capabilities import Capabilities
+from vmseal.host.digests import Digesting, DigestJobs
 from vmseal.host.domain import lock_owner
 from vmseal.host.files import in_thread
 from vmseal.host.host_verbs import HostVerbs
@@ -88,7 +89,8 @@ class Agent:
             erase=settings.erase,
             deadline=settings.seal_deadline,
         )
-        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals)
+        digesting = Digesting(programs=self.capabilities.versions, deadline=settings.digest_deadline)
+        virt_jobs = VirtJobs(storage=storage, locks=locks, jobs=jobs, seals=seals, digesting=digesting)
         proofs = Proofs(prover=self._prover, timeout=settings.proof_timeout, memory=settings.proof_memory)
         groups = (
             HostVerbs(storage=storage, jobs=jobs, tasks=tasks, imports=imports, capabilities=self.capabilities),
@@ -96,6 +98,7 @@ class Agent:
             ImageVerbs(storage=storage, qemu=qemu, locks=locks, tasks=tasks, links=links),
             JobVerbs(storage_jobs, virt_jobs),
             ProofJobs(storage=storage, locks=locks, jobs=jobs, proofs=proofs),
+            DigestJobs(storage=storage, locks=locks, jobs=jobs, digesting=digesting),
         )
         return Verbs({name: handler for group in groups for name, handler in group.handlers().items()})
 

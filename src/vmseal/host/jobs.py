@@ -27,7 +27,7 @@ Publish = Callable[[str, dict[str, object]], Coroutine[None, None, None]]
 
 @dataclass(eq=False, kw_only=True)
 class Job:
-    """A job. The body may set ``progress`` (percent), ``operation`` (what runs now), ``log`` and ``report``."""
+    """A job. The body may set ``progress`` (percent), ``operation`` (what runs now), ``log``, and what it has found."""
 
     id: str
     type: JobType
@@ -39,6 +39,8 @@ class Job:
     operation: str = ""
     log: str | None = None
     report: dict[str, object] | None = None
+    digests: dict[str, object] | None = None
+    undigested: str = ""  # why there are none
     error: JobError | None = None
     started: float | None = None  # seconds since the epoch
     ended: float | None = None

@@ -33,6 +33,9 @@ class HostSettings(BaseSettings):
         default=2, ge=1, description="proofs that run at once, of all programs on this state; more wait"
     )
     proof_timeout: float = Field(default=300, gt=0, description="the first boot of a clone may take so long")
+    digest_deadline: float = Field(
+        default=3600, gt=0, description="computing the digests of a template may take so long"
+    )
     proof_memory: int = Field(default=1024, ge=128, description="MiB of each of the two clones of a proof")
     job_retention: float = Field(default=3600, ge=0, description="finished jobs are kept so long")
     import_folders: list[Path] = Field(

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+import structlog
+
+from vmseal.attestation.digest import Undigested
+from vmseal.host.digests import Digesting, catalogue_version
 from vmseal.host.files import in_thread, sync_file
 from vmseal.host.image import Image
 from vmseal.host.in_use import require_unused
@@ -20,6 +24,7 @@ from vmseal.rpc.verb import ImageReference, Seal, SealOptions
 from vmseal.sealers import choice
 from vmseal.sealers.sealer import Disk, Sealer, SealError, SealProgress, SealRequest
 
+logger = structlog.get_logger(__name__)
 GRACE = 60.0  # seconds that a sealer has to stop by itself after its deadline
 
 
@@ -61,11 +66,12 @@ class Seals:
 class VirtJobs:
     """Registers the jobs."""
 
-    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, seals: Seals) -> None:
+    def __init__(self, *, storage: Storage, locks: ImageLocks, jobs: Jobs, seals: Seals, digesting: Digesting) -> None:
         self._storage = storage
         self._locks = locks
         self._jobs = jobs
         self._seals = seals
+        self._digesting = digesting
 
     def seal(self, parameters: Seal) -> None:
         """Register the seal of all the images together."""
@@ -84,7 +90,7 @@ class VirtJobs:
             except SealError as error:
                 raise GeneralError(f"[{error.reason}] {error}") from error
 
-        limit = request.deadline + GRACE
+        limit = request.deadline + GRACE + (self._digesting.deadline if options.digests else 0.0)
         self._jobs.add(Job(id=parameters.job_id, type=JobType.VIRT, description="seal_vm", body=body, deadline=limit))
 
     async def _seal(self, job: Job, parameters: Seal, *, sealer: Sealer, request: SealRequest) -> None:
@@ -110,6 +116,21 @@ class VirtJobs:
                 await _run(job, sealer, replace(request, disks=disks))
                 for volume in volumes:  # what was sealed must not come back after a power failure
                     await in_thread(sync_file, volume.path)
+                if parameters.options and parameters.options.digests:
+                    await self._digest(job, parameters.images, volumes)
+
+    async def _digest(self, job: Job, images: Sequence[ImageReference], volumes: Sequence[Volume]) -> None:
+        """Digest what was sealed. The seal is good without it: a failure is only told to who asks for the digests."""
+
+        def show(percent: float) -> None:
+            job.operation = f"computing digests: {percent:.0f} %"
+
+        try:
+            digests = await self._digesting.digest(images, volumes, show)
+            job.digests = replace(digests, catalogue=catalogue_version()).as_json()
+        except (Undigested, VerbError) as error:
+            job.undigested = str(error)
+            logger.warning("sealed, but not digested", error=str(error))
 
     def _image(self, reference: ImageReference) -> Image:
         return self._storage.domain(reference.domain).image(reference.image)

@@ -105,6 +105,7 @@ class SealOptions(Parameters):
     profile: str | None = None
     erase: bool | None = None  # whether deleted data is made unreadable
     deadline: float | None = None  # seconds
+    digests: bool | None = None  # whether the sealed volumes are digested, for Vmseal.getDigests
 
 
 class Seal(Parameters):
@@ -316,7 +317,7 @@ class SetLogLevel(Parameters):
 
 
 class JobParameters(Parameters):
-    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``Vmseal.getProof``: one host job."""
+    """``Vmseal.abortJob``, ``Vmseal.getSealReport``, ``Vmseal.getProof``, ``Vmseal.getDigests``: one host job."""
 
     job_id: str
 
@@ -349,6 +350,17 @@ class ProveTemplate(Parameters):
     images: list[ImageReference]
     source: list[ImageReference] = Field(default_factory=list)
     options: ProofOptions | None = None
+
+
+class DigestTemplate(Parameters):
+    """``Vmseal.digestTemplate``: SHA-256 and size of volumes' files, which are only read.
+
+    The result is ``Vmseal.getDigests``'s.
+    """
+
+    job_id: str
+    pool: Uuid = Field(alias="sp_id")
+    images: list[ImageReference]
 
 
 class InspectImage(Parameters):
@@ -411,5 +423,7 @@ VERBS: dict[str, tuple[type[Parameters], Kind]] = {
     "Vmseal.getSealReport": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.getProof": (JobParameters, Kind.SYNCHRONOUS),
     "Vmseal.proveTemplate": (ProveTemplate, Kind.JOB),
+    "Vmseal.getDigests": (JobParameters, Kind.SYNCHRONOUS),
+    "Vmseal.digestTemplate": (DigestTemplate, Kind.JOB),
     "Vmseal.inspectImage": (InspectImage, Kind.SYNCHRONOUS),
 }

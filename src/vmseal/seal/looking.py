@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from vmseal.seal import asked, luks, roots
 from vmseal.seal.assembly import Assembly
@@ -27,8 +28,12 @@ class Look:
 
 
 @contextmanager
-def look(request: Mapping[str, object], *, writable: bool = False) -> Iterator[Look]:
+def look(
+    request: Mapping[str, object], *, writable: bool = False, tree: Callable[[Path], Root] | None = None
+) -> Iterator[Look]:
     """Mount the guest of the request, for reading unless ``writable``; inside it can be looked at.
+
+    ``tree`` makes the guest's tree, where it is to be another than the usual one.
 
     Raises:
         SealRefused: it cannot be put together, or there is no system on it.
@@ -41,7 +46,7 @@ def look(request: Mapping[str, object], *, writable: bool = False) -> Iterator[L
         assembly.open()
         findings = roots.find_root(assembly.tops())
         mounts.mount(findings, assembly.devices)
-        root = Root(mounts.top, dry_run=not writable)
+        root = tree(mounts.top) if tree else Root(mounts.top, dry_run=not writable)
         try:
             yield Look(assembly, findings, mounts, root, identify(root))
         finally:

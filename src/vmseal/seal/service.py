@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from vmseal.seal import asked, catalogue, devices, fs_uuids, identities, luks, lvm_uuids, mounts, profile, roots
+from vmseal.seal import asked, audit, catalogue, devices, fs_uuids, identities, luks, lvm_uuids, mounts, profile, roots
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.catalogue import Operation
 from vmseal.seal.errors import SealRefused
@@ -32,7 +32,10 @@ Message = dict[str, object]
 ASSEMBLING, INSPECTING, MOUNTING, OPERATING, ERASING, FINISHING = 0.0, 5.0, 15.0, 20.0, 60.0, 95.0
 SHOWN_EVERY = 0.1  # seconds between two operations that are shown
 # What else a guest can be asked, by the request's "verb"; none of these writes to the disks of a template.
-VERBS: Mapping[str, Callable[[Mapping[str, object]], Message]] = {"identities": identities.answer}
+VERBS: Mapping[str, Callable[[Mapping[str, object]], Message]] = {
+    "audit": audit.answer,
+    "identities": identities.answer,
+}
 
 
 def answer(request: Mapping[str, object], emit: Callable[[Message], None]) -> None:

@@ -98,6 +98,25 @@ class Tree:
         with self._located(path) as found:
             return self._read(*found, limit) if found else None
 
+    def files(
+        self, path: str, *, enters: Callable[[str], bool] = lambda _: True
+    ) -> Iterator[tuple[Folder, os.DirEntry[str]]]:
+        """Yield the regular files at any depth below a folder, each with the open folder that it is in.
+
+        Links are not followed; a folder below, for whose path ``enters`` is false, is passed by.
+        """
+        top = self._folder(path)
+        if top is None:
+            return
+        with _closing(top):
+            for folder, entry in walk(top, None, lambda child: self._may_enter(child) and enters(child.path)):
+                if isinstance(entry, os.DirEntry) and entry.is_file(follow_symlinks=False):
+                    yield folder, entry
+
+    def forget(self) -> None:
+        """Look at the guest as it is again, after a dry run."""
+        self._pretended.clear()
+
     def _is(self, path: str, kind: Callable[[int], bool], follow: bool) -> bool:
         status = self.stat(path) if follow else self.lstat(path)
         return status is not None and kind(status.st_mode)

@@ -1,10 +1,12 @@
-"""Work that is the same for every seal, done once: the appliance does it before its snapshot is taken."""
+"""Work that is the same for every seal and audit, done once: the appliance does it before its snapshot is taken."""
 
 from __future__ import annotations
 
+import tempfile
 from contextlib import suppress
+from pathlib import Path
 
-from vmseal.seal import catalogue, pattern, resolve
+from vmseal.seal import audit, catalogue, pattern, resolve
 
 HOMES = ("/root", "/home/any")  # patterns of /root itself are looked for together with those of every home
 
@@ -17,3 +19,5 @@ def warm() -> None:
         pattern.places(operation.remove_files_under, HOMES)
     with suppress(OSError, ImportError):  # then folders are opened by hand
         resolve.prepare()
+    with tempfile.TemporaryDirectory() as folder:
+        audit.rehearse(Path(folder))

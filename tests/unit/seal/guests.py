@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from vmseal.seal.catalogue import Operation, load
@@ -18,6 +19,16 @@ UBUNTU = 'PRETTY_NAME="Ubuntu 24.04.1 LTS"\nID=ubuntu\nID_LIKE=debian\nVERSION_I
 RHEL = 'PRETTY_NAME="Red Hat Enterprise Linux 9.3"\nID="rhel"\nID_LIKE="fedora"\nVERSION_ID="9.3"\n'
 ROCKY = 'PRETTY_NAME="Rocky Linux 8.9"\nID="rocky"\nID_LIKE="rhel centos fedora"\nVERSION_ID="8.9"\n'
 PASSWD = "root:x:0:0:root:/root:/bin/bash\nada:x:1000:1000::/home/ada:/bin/bash\nsvc:x:900:900::/srv/svc:/bin/sh\n"
+
+
+HOME = "/srv/git"  # of a user
+
+
+def hit(glob: str) -> str:
+    """Return a path that a glob without braces matches."""
+    path = re.sub(r"\[([^\]])[^\]]*\]", lambda match: match[1], glob)
+    path = path.replace("~", HOME, 1) if path.startswith("~/") else path
+    return path.replace("**", "one/two").replace("*", "any")
 
 
 def plant(guest: Path, path: str, content: str = "x\n") -> Path:
@@ -38,6 +49,21 @@ def make(guest: Path, release: str) -> Path:
     plant(guest, "/etc/os-release", release)
     plant(guest, "/etc/passwd", PASSWD)
     plant(guest, "/usr/sbin/sshd")
+    return guest
+
+
+def clean(guest: Path, release: str) -> Path:
+    """Make a guest that holds nothing of a machine; its one user has the home :data:`HOME`."""
+    for folder in ("etc", "usr/bin", "usr/lib/systemd/system", "usr/sbin", "root", "srv/git", "var/log", "run", "tmp"):
+        (guest / folder).mkdir(parents=True, exist_ok=True)
+    for link, target in (("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("var/run", "../run")):
+        (guest / link).symlink_to(target)
+    (guest / "usr/sbin/init").symlink_to("../lib/systemd/systemd")
+    plant(guest, "/etc/os-release", release)
+    plant(guest, "/etc/hostname", "localhost\n")
+    plant(guest, "/etc/passwd", "root:x:0:0::/root:/bin/bash\ngit:x:998:998::/srv/git:/bin/sh\n")
+    plant(guest, "/etc/shadow", "root:*:19000::::::\ngit:!:19000::::::\n")
+    plant(guest, "/usr/bin/yum" if "centos" in release else "/usr/bin/dnf" if "rhel" in release else "/usr/bin/apt-get")
     return guest
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.guest_tree import GuestTree
+from tests.unit.seal.guests import HOME, hit
 
 from vmseal.seal import catalogue
 from vmseal.seal.catalogue import Operation, Profile, reading
@@ -25,7 +26,6 @@ FILE = next(file for file in catalogue.own_files() if file.name == "identity.tom
 OPERATIONS = tuple(operation for operation, _ in reading.read(FILE))
 PATHS = Path(__file__).parent / "identity_paths.txt"
 CONTENT = "secret of the source\n"
-HOME = "/srv/git"
 DEBIAN = Guest(distro="debian", names=frozenset({"debian"}), product="Debian", packager="apt", hostname="build01")
 
 
@@ -114,13 +114,6 @@ def test_folders_of_services_stay_with_their_modes(tree: GuestTree) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------ its own globs
-
-
-def hit(glob: str) -> str:
-    """Return a path that a glob matches."""
-    path = re.sub(r"\[([^\]])[^\]]*\]", lambda match: match[1], glob)
-    path = path.replace("~", HOME, 1) if path.startswith("~/") else path
-    return path.replace("**", "one/two").replace("*", "any")
 
 
 def miss(glob: str) -> str:

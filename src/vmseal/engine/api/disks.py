@@ -13,8 +13,9 @@ from vmseal.engine.api.representation.body import canonical_uuid
 from vmseal.engine.api.representation.entity import Entity, Listing, Value, reference
 from vmseal.engine.api.representation.resource import Resource, always
 from vmseal.engine.api.routes import Route, act, read
-from vmseal.engine.api.search_keys import Condition, Key, Keys, Kind, apply
-from vmseal.engine.tables import Disk, DiskAttachment, StorageDomain, Template, Vm
+from vmseal.engine.api.search import apply
+from vmseal.engine.queries.disks import KEYS
+from vmseal.engine.tables import Disk, DiskAttachment
 
 
 def _path(disk: Disk) -> str:
@@ -99,39 +100,6 @@ ATTACHMENT = Resource[DiskAttachment](
         "disk": lambda attachment: reference("disk", "disks", attachment.disk_id),
         "vm": lambda attachment: reference("vm", "vms", attachment.vm_id),
         "template": lambda attachment: reference("template", "templates", attachment.template_id),
-    },
-)
-
-
-def _of_domain(condition: Condition) -> Condition:
-    return sa.exists().where(StorageDomain.id == Disk.storage_domain_id, condition)
-
-
-def _of_vm(condition: Condition) -> Condition:
-    return sa.exists().where(DiskAttachment.disk_id == Disk.id, Vm.id == DiskAttachment.vm_id, condition)
-
-
-def _of_template(condition: Condition) -> Condition:
-    return sa.exists().where(DiskAttachment.disk_id == Disk.id, Template.id == DiskAttachment.template_id, condition)
-
-
-KEYS = Keys(
-    entity="disk",
-    keys={
-        "id": Key(Disk.id),
-        "name": Key(Disk.name),
-        "alias": Key(Disk.name),
-        "description": Key(Disk.description),
-        "status": Key(Disk.status),
-        "format": Key(Disk.format),
-        "disk_type": Key(sa.literal("image")),
-        "disk_content_type": Key(sa.literal("data")),
-        "provisioned_size": Key(Disk.provisioned_size, Kind.NUMBER),
-        "vm_names": Key(Vm.name, scope=_of_vm),
-        "vm.name": Key(Vm.name, scope=_of_vm),
-        "template.name": Key(Template.name, scope=_of_template),
-        "storage": Key(StorageDomain.name, scope=_of_domain),
-        "storage.name": Key(StorageDomain.name, scope=_of_domain),
     },
 )
 

@@ -10,7 +10,8 @@ import structlog
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from vmseal.engine.api.accounts import Accounts, shown_name
+from vmseal.engine.accounts import Accounts, shown_name
+from vmseal.engine.api.authorization import user_of
 from vmseal.engine.api.exchange import Answer, Call, View
 from vmseal.engine.api.faults import Fault, refused
 from vmseal.engine.api.follow import Follow
@@ -18,7 +19,6 @@ from vmseal.engine.api.representation import json_writer, xml_writer
 from vmseal.engine.api.representation.entity import Content, Document
 from vmseal.engine.api.routes import Route, Routes
 from vmseal.engine.api.settings import ApiSettings
-from vmseal.engine.api.sign_in import SignIn
 from vmseal.engine.api.transport import (
     Address,
     address_of,
@@ -33,6 +33,7 @@ from vmseal.engine.api.transport import (
 )
 from vmseal.engine.database import Database
 from vmseal.engine.requests import Caller, Commands, Refusal
+from vmseal.engine.sign_in import SignIn
 from vmseal.engine.tables import Job
 from vmseal.model.entities import TaskStatus
 
@@ -87,7 +88,7 @@ class Dispatcher:
         return response
 
     async def _answer(self, request: Request, address: Address, correlation: str) -> Answer:
-        user_name = await self._sign_in.user_name(request.headers.get("authorization", ""), peer=peer_of(request))
+        user_name = await user_of(request.headers.get("authorization", ""), self._sign_in, peer=peer_of(request))
         require_version(request, address)
         route, ids = self._find(request.method, address)
         asked = _Asked(route, ids, address, user_name)

@@ -7,14 +7,15 @@ from http import HTTPStatus
 
 import sqlalchemy as sa
 
-from vmseal.engine.api.accounts import shown_name, user_id
+from vmseal.engine.accounts import shown_name, user_id
 from vmseal.engine.api.exchange import Answer, Call, View
 from vmseal.engine.api.faults import bad_request, incomplete, not_found
 from vmseal.engine.api.representation.entity import Entity, Listing, reference
 from vmseal.engine.api.representation.resource import Resource, always
 from vmseal.engine.api.routes import Route, act, read
-from vmseal.engine.api.search_keys import Condition, Key, Keys, Kind, apply
-from vmseal.engine.tables import Base, DataCenter, Event, Host, StorageDomain, Template, Vm
+from vmseal.engine.api.search import apply
+from vmseal.engine.queries.events import KEYS
+from vmseal.engine.tables import Base, Event, Host, StorageDomain, Template, Vm
 from vmseal.model.entities import Severity
 
 EXTERNAL_CODES = {  # oVirt's numbers of events that outside reporters add
@@ -40,44 +41,6 @@ EVENT = Resource[Event](
         "origin": lambda row: row.origin,
         "severity": lambda row: row.severity,
         "time": lambda row: row.time,
-    },
-)
-
-
-def _of_host(condition: Condition) -> Condition:
-    return sa.exists().where(Host.id == Event.host_id, condition)
-
-
-def _of_domain(condition: Condition) -> Condition:
-    return sa.exists().where(StorageDomain.id == Event.storage_domain_id, condition)
-
-
-def _of_center(condition: Condition) -> Condition:
-    return sa.exists().where(condition)  # one installation, one data center: every event is its
-
-
-KEYS = Keys(
-    entity="event",
-    free=("message",),
-    keys={
-        "type": Key(Event.code, Kind.NUMBER),
-        "severity": Key(Event.severity),
-        "message": Key(Event.description),
-        "time": Key(Event.time, Kind.MOMENT),
-        "usrname": Key(Event.user_name),
-        "event_vm": Key(Event.vm_name),
-        "event_template": Key(Event.template_name),
-        "event_host": Key(Host.name, scope=_of_host),
-        "event_storage": Key(StorageDomain.name, scope=_of_domain),
-        "event_datacenter": Key(DataCenter.name, scope=_of_center),
-        "correlation_id": Key(Event.correlation_id),
-        "origin": Key(Event.origin),
-        "custom_event_id": Key(Event.custom_id, Kind.NUMBER),
-        "vm.name": Key(Event.vm_name),
-        "template.name": Key(Event.template_name),
-        "host.name": Key(Host.name, scope=_of_host),
-        "storage.name": Key(StorageDomain.name, scope=_of_domain),
-        "id": Key(Event.id, Kind.NUMBER),
     },
 )
 

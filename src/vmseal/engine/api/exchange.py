@@ -10,7 +10,7 @@ from http import HTTPStatus
 import structlog
 from sqlalchemy.orm import Session
 
-from vmseal.engine.api.accounts import Accounts
+from vmseal.engine.accounts import Accounts
 from vmseal.engine.api.representation.body import Body
 from vmseal.engine.api.representation.entity import Content
 from vmseal.engine.database import Database

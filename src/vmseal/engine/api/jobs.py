@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from vmseal.engine.api.accounts import shown_name, user_id
+from vmseal.engine.accounts import shown_name, user_id
 from vmseal.engine.api.exchange import Answer, Call, View
 from vmseal.engine.api.faults import not_found
 from vmseal.engine.api.representation.body import canonical_uuid
 from vmseal.engine.api.representation.entity import Entity, Listing, reference
 from vmseal.engine.api.representation.resource import Resource, always
 from vmseal.engine.api.routes import Route, act, read
-from vmseal.engine.api.search_keys import Key, Keys, Kind, apply
+from vmseal.engine.api.search import apply
 from vmseal.engine.api.started import action
+from vmseal.engine.queries.jobs import KEYS
 from vmseal.engine.tables import Host, Job, Step
 
 JOB = Resource[Job](
@@ -58,22 +59,6 @@ STEP = Resource[Step](
         "detail": lambda row: row.detail or None,
     },
     links=("statistics",),
-)
-
-KEYS = Keys(
-    entity="job",
-    free=("description",),
-    keys={
-        "id": Key(Job.id),
-        "description": Key(Job.description),
-        "status": Key(Job.status),
-        "correlation_id": Key(Job.correlation_id),
-        "command": Key(Job.command),
-        "entity_id": Key(Job.entity_id),
-        "owner": Key(Job.owner),
-        "starttime": Key(Job.started, Kind.MOMENT),
-        "endtime": Key(Job.ended, Kind.MOMENT),
-    },
 )
 
 

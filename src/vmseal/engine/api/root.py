@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from vmseal.engine.api.accounts import shown_name, user_id
+from vmseal.engine.accounts import shown_name, user_id
 from vmseal.engine.api.exchange import View
 from vmseal.engine.api.faults import not_found
 from vmseal.engine.api.lists import empty_lists

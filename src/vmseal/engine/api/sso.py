@@ -14,8 +14,8 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from vmseal.engine.api.faults import Fault
 from vmseal.engine.api.settings import ApiSettings
-from vmseal.engine.api.sign_in import AccessDenied, SignIn
 from vmseal.engine.api.transport import peer_of, read_limited
+from vmseal.engine.sign_in import AccessDenied, SignIn
 
 SCOPE = "ovirt-app-api"
 NEVER = "9223372036854775807"  # milliseconds: tokens end by not being used, not at a moment

@@ -8,7 +8,6 @@ import sqlalchemy as sa
 from sqlalchemy.orm import defer
 
 from vmseal.engine.api import disks, hardware
-from vmseal.engine.api.blank import TEMPLATES
 from vmseal.engine.api.exchange import Answer, Call, View
 from vmseal.engine.api.faults import Fault, incomplete, not_found, unsupported
 from vmseal.engine.api.infrastructure import cpu_profile_id
@@ -18,18 +17,14 @@ from vmseal.engine.api.representation.entity import Document, Entity, Listing, V
 from vmseal.engine.api.representation.resource import Resource
 from vmseal.engine.api.routes import Route, act, read
 from vmseal.engine.api.sealing import read_choice
-from vmseal.engine.api.search_keys import Condition, Key, Keys, Kind, apply
+from vmseal.engine.api.search import apply
 from vmseal.engine.api.started import action, added, removing, storage_domain_id
+from vmseal.engine.queries.blank import TEMPLATES
+from vmseal.engine.queries.templates import KEYS
 from vmseal.engine.requests import AddVmTemplateRequest, DiskChoice, TemplateChanges
 from vmseal.engine.tables import (
     BLANK_TEMPLATE,
-    Cluster,
-    DataCenter,
-    Disk,
-    DiskAttachment,
-    StorageDomain,
     Template,
-    Vm,
 )
 
 EMPTY_LISTS = {
@@ -77,65 +72,10 @@ TEMPLATE = Resource[Template](
 )
 
 
-def _of_vm(condition: Condition) -> Condition:
-    return sa.exists().where(sa.func.coalesce(Vm.template_id, BLANK_TEMPLATE) == TEMPLATES.id, condition)
-
-
-def _of_cluster(condition: Condition) -> Condition:
-    return sa.exists().where(Cluster.id == TEMPLATES.cluster_id, condition)
-
-
-def _of_data_center(condition: Condition) -> Condition:
-    in_center = sa.exists().where(
-        Cluster.id == TEMPLATES.cluster_id, DataCenter.id == Cluster.data_center_id, condition
-    )
-    # Blank belongs to every data center.
-    return sa.or_(in_center, sa.and_(TEMPLATES.id == BLANK_TEMPLATE, sa.exists().where(condition)))
-
-
-def _of_storage(condition: Condition) -> Condition:
-    return sa.exists().where(
-        DiskAttachment.template_id == TEMPLATES.id,
-        Disk.id == DiskAttachment.disk_id,
-        StorageDomain.id == Disk.storage_domain_id,
-        condition,
-    )
-
-
-_children = sa.select(sa.func.count()).where(Vm.template_id == TEMPLATES.id).correlate(TEMPLATES).scalar_subquery()
-
-KEYS = Keys(
-    entity="template",
-    keys={
-        "id": Key(TEMPLATES.id),
-        "name": Key(TEMPLATES.name),
-        "comment": Key(TEMPLATES.comment),
-        "description": Key(TEMPLATES.description),
-        "os": Key(TEMPLATES.os_type),
-        "creationdate": Key(TEMPLATES.created, Kind.MOMENT),
-        "childcount": Key(_children, Kind.NUMBER),
-        "mem": Key(TEMPLATES.memory, Kind.MEMORY),
-        "status": Key(TEMPLATES.status),
-        "sealed": Key(TEMPLATES.sealed, Kind.TRUTH),
-        "architecture": Key(sa.literal("x86_64")),
-        "quota": Key(sa.literal("")),
-        "tag": Key(sa.literal("")),
-        "version_name": Key(TEMPLATES.version_name),
-        "version_number": Key(TEMPLATES.version_number, Kind.NUMBER),
-        "cluster": Key(Cluster.name, scope=_of_cluster),
-        "cluster.name": Key(Cluster.name, scope=_of_cluster),
-        "datacenter": Key(DataCenter.name, scope=_of_data_center),
-        "datacenter.name": Key(DataCenter.name, scope=_of_data_center),
-        "vm.name": Key(Vm.name, scope=_of_vm),
-        "vm.id": Key(Vm.id, scope=_of_vm),
-        "storage.name": Key(StorageDomain.name, scope=_of_storage),
-    },
-)
-
-
 def list_templates(view: View) -> Listing:
     """List the templates that the search finds, Blank among them."""
-    statement = sa.select(TEMPLATES).options(defer(TEMPLATES.seal_report), defer(TEMPLATES.proof))
+    long = (TEMPLATES.seal_report, TEMPLATES.proof, TEMPLATES.audit)
+    statement = sa.select(TEMPLATES).options(*map(defer, long))
     order = [TEMPLATES.name, TEMPLATES.version_number]
     return TEMPLATE.listing(view.session.scalars(apply(statement, KEYS, view=view, order=order)))
 
@@ -165,6 +105,13 @@ def _proof(view: View, template_id: str) -> Document:
     if proof is None:
         raise not_found("Proof of template", template_id)
     return Document(proof)
+
+
+def _audit(view: View, template_id: str) -> Document:
+    audit = require_template(view, template_id).audit
+    if audit is None:
+        raise not_found("Audit of template", template_id)
+    return Document(audit)
 
 
 def _prove(call: Call, template_id: str) -> Answer:
@@ -277,6 +224,7 @@ ROUTES: tuple[Route, ...] = (
     read("/templates/{}/diskattachments/{}", _attachment),
     read("/templates/{}/sealreport", _seal_report),
     read("/templates/{}/proof", _proof),
+    read("/templates/{}/audit", _audit),
     act("POST", "/templates/{}/prove", _prove, action="Cannot prove Template."),
     *empty_lists("/templates/{}", EMPTY_LISTS, require_template),
 )

@@ -6,7 +6,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from fastapi import Request
 
@@ -14,6 +14,7 @@ from vmseal.engine.api.exchange import Parameters
 from vmseal.engine.api.faults import Fault, bad_request
 from vmseal.engine.api.representation.body import Body, empty_body, read_json, read_xml
 from vmseal.engine.api.routes import split
+from vmseal.engine.origin import is_foreign
 
 ROOT = "/ovirt-engine/api"
 VERSION = "4"
@@ -112,7 +113,7 @@ def waits_for_end(request: Request) -> bool:
 def require_same_origin(request: Request) -> None:
     """Raise the fault of a page of another site that makes a browser use the password it remembers."""
     origin = request.headers.get("origin")
-    if origin is not None and urlsplit(origin).netloc != request.headers.get("host"):
+    if origin is not None and is_foreign(origin, request.headers.get("host")):
         raise Fault(
             HTTPStatus.FORBIDDEN, f"Pages of {origin[:200]} may not change anything here.", reason="Access denied"
         )

@@ -14,17 +14,12 @@ from vmseal.engine.api.representation.entity import Entity, Listing, reference
 from vmseal.engine.api.representation.resource import Resource, always
 from vmseal.engine.api.routes import Route, act, read
 from vmseal.engine.api.sealing import read_choice
-from vmseal.engine.api.search_keys import Condition, Key, Keys, Kind, apply
+from vmseal.engine.api.search import apply
 from vmseal.engine.api.started import added, removing
+from vmseal.engine.queries.vms import KEYS
 from vmseal.engine.requests import AddVmRequest, ImportedImage, ImportVmRequest
 from vmseal.engine.tables import (
     BLANK_TEMPLATE,
-    Cluster,
-    DataCenter,
-    Disk,
-    DiskAttachment,
-    StorageDomain,
-    Template,
     Vm,
 )
 
@@ -67,53 +62,6 @@ VM = Resource[Vm](
         "template": lambda row: reference("template", "templates", row.template_id or BLANK_TEMPLATE),
     },
     links=("diskattachments", *EMPTY_LISTS),
-)
-
-
-def _of_cluster(condition: Condition) -> Condition:
-    return sa.exists().where(Cluster.id == Vm.cluster_id, condition)
-
-
-def _of_data_center(condition: Condition) -> Condition:
-    return sa.exists().where(Cluster.id == Vm.cluster_id, DataCenter.id == Cluster.data_center_id, condition)
-
-
-def _of_disk(condition: Condition) -> Condition:
-    return sa.exists().where(DiskAttachment.vm_id == Vm.id, Disk.id == DiskAttachment.disk_id, condition)
-
-
-def _of_storage(condition: Condition) -> Condition:
-    return _of_disk(sa.exists().where(StorageDomain.id == Disk.storage_domain_id, condition))
-
-
-_template_name = sa.func.coalesce(
-    sa.select(Template.name).where(Template.id == Vm.template_id).correlate(Vm).scalar_subquery(), "Blank"
-)
-
-KEYS = Keys(
-    entity="vm",
-    keys={
-        "id": Key(Vm.id),
-        "name": Key(Vm.name),
-        "comment": Key(Vm.comment),
-        "description": Key(Vm.description),
-        "status": Key(Vm.status),
-        "os": Key(Vm.os_type),
-        "mem": Key(Vm.memory, Kind.MEMORY),
-        "creationdate": Key(Vm.created, Kind.MOMENT),
-        "architecture": Key(sa.literal("x86_64")),
-        "type": Key(sa.literal("server")),
-        "tag": Key(sa.literal("")),
-        "quota": Key(sa.literal("")),
-        "template": Key(_template_name),
-        "template.name": Key(_template_name),
-        "cluster": Key(Cluster.name, scope=_of_cluster),
-        "cluster.name": Key(Cluster.name, scope=_of_cluster),
-        "datacenter": Key(DataCenter.name, scope=_of_data_center),
-        "datacenter.name": Key(DataCenter.name, scope=_of_data_center),
-        "disk.name": Key(Disk.name, scope=_of_disk),
-        "storage.name": Key(StorageDomain.name, scope=_of_storage),
-    },
 )
 
 

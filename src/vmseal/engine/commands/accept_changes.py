@@ -49,6 +49,7 @@ def accept_remove_vm_template(session: Session, template_id: str, caller: Caller
     template = _template(session, template_id, REMOVE_TEMPLATE, blank_key="VMT_CANNOT_REMOVE_BLANK_TEMPLATE")
     message = f"[Template {template.name} is locked: it is being removed.]"
     locks.require_free(session, LockKind.PROOF, template.id)
+    locks.require_free(session, LockKind.DIGEST, template.id)
     locks.take(session, command_id, Wanted(LockKind.TEMPLATE, template.id, message))
     if template.status == TemplateStatus.LOCKED:
         checks.require_template_ok(template, REMOVE_TEMPLATE)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from vmseal.engine import locks
+from vmseal.engine import locks, statements
 from vmseal.engine.commands import copy_image as copying
 from vmseal.engine.commands import seal_vm_template as sealing
 from vmseal.engine.commands.command import CreatingCommand, Phase, Results
@@ -97,6 +97,7 @@ class AddVmTemplate(CreatingCommand):
             log_name=self.plan.template_id,
             phase=TemplatePhase.SEAL,
             limit=limit,
+            digests=True,
         )
         return await self.work.together([part])
 
@@ -137,6 +138,15 @@ class AddVmTemplate(CreatingCommand):
         self._unlock(session)
         close_job(session, self.run.id, TaskStatus.FINISHED)
         record(session, EventCode.USER_ADD_VM_TEMPLATE_FINISHED_SUCCESS, self._subject(session))
+        self._attest(session, template, results.get(TemplatePhase.SEAL, {}))
+
+    def _attest(self, session: Session, template: Template, sealed: dict[str, object]) -> None:
+        """Sign a statement about what was sealed; the template is good without one, too."""
+        subject = self._subject(session)
+        if digests := sealed.get(sealing.DIGESTS):
+            statements.attest(session, template, digests, folder=self.work.services.settings.folder, subject=subject)
+        elif why := sealed.get(sealing.UNDIGESTED):
+            statements.failed(session, str(why), subject=subject)
 
     def images(self) -> Sequence[ImagePlan]:
         """Return the images of the copies."""

@@ -9,10 +9,20 @@ from typing import TypeVar
 import structlog
 from sqlalchemy.orm import Session
 
+from vmseal.engine import attestation_keys
 from vmseal.engine.commands.accept_changes import accept_remove_vm, accept_remove_vm_template, update_vm_template
 from vmseal.engine.commands.accept_template import accept_add_vm_template
 from vmseal.engine.commands.add_vm import AddVm, AddVmPlan, accept_add_vm
 from vmseal.engine.commands.add_vm_template import AddVmTemplate, AddVmTemplatePlan
+from vmseal.engine.commands.attest_vm_template import (
+    ATTEST,
+    VERIFY,
+    AttestVmTemplate,
+    DigestPlan,
+    Errand,
+    VerifyVmTemplate,
+    accept_digest,
+)
 from vmseal.engine.commands.command import Command
 from vmseal.engine.commands.create_vm import VmPlan
 from vmseal.engine.commands.import_vm import ImportVm, accept_import_vm
@@ -36,7 +46,8 @@ from vmseal.model.entities import TaskStatus
 
 PlanT = TypeVar("PlanT", bound=Plan)
 log = structlog.get_logger(__name__)
-CANCELLABLE = frozenset({AddVmTemplate.name, AddVm.name, ImportVm.name, ProveVmTemplate.name})  # those with an undo
+LOOKING = frozenset({ProveVmTemplate.name, AttestVmTemplate.name, VerifyVmTemplate.name})  # nothing to undo
+CANCELLABLE = LOOKING | {AddVmTemplate.name, AddVm.name, ImportVm.name}  # and those with an undo
 
 
 class EngineCommands:
@@ -51,6 +62,8 @@ class EngineCommands:
         self._register(RemoveVm.name, RemoveVm, RemovePlan)
         self._register(RemoveVmTemplate.name, RemoveVmTemplate, RemovePlan)
         self._register(ProveVmTemplate.name, ProveVmTemplate, ProvePlan)
+        self._register(AttestVmTemplate.name, AttestVmTemplate, DigestPlan)
+        self._register(VerifyVmTemplate.name, VerifyVmTemplate, DigestPlan)
 
     def _register(self, name: str, command: Callable[[Run, PlanT, Services], Command], plan: type[PlanT]) -> None:
         async def workflow(run: Run, arguments: Arguments) -> None:
@@ -82,6 +95,25 @@ class EngineCommands:
             plan = accept_prove_vm_template(session, template_id, caller, command_id=command_id)
             self._start(session, ProveVmTemplate.name, command_id, plan=plan)
         return Started(template_id, command_id)
+
+    def attest_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Start making a statement about a template."""
+        return self._digest(template_id, caller, ATTEST)
+
+    def verify_vm_template(self, template_id: str, caller: Caller) -> Started:
+        """Start comparing a template with its statement."""
+        return self._digest(template_id, caller, VERIFY)
+
+    def _digest(self, template_id: str, caller: Caller, errand: Errand) -> Started:
+        command_id = str(uuid.uuid4())
+        with self._services.database.session() as session:
+            plan = accept_digest(session, template_id, caller, command_id=command_id, errand=errand)
+            self._start(session, errand.command, command_id, plan=plan)
+        return Started(template_id, command_id)
+
+    def rotate_attestation_key(self, caller: Caller) -> str:
+        """Replace the key of this engine's statements; return the id of the new one."""
+        return attestation_keys.rotate(self._services.database, self._services.settings.folder, caller).new
 
     def update_vm_template(self, template_id: str, changes: TemplateChanges, caller: Caller) -> None:
         """Change a template's words."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import structlog
 from sqlalchemy.orm import Session
 
-from vmseal.engine import locks
+from vmseal.engine import locks, statements
 from vmseal.engine.callback import ProofCallback
 from vmseal.engine.commands import checks
 from vmseal.engine.commands.checks import refuse
@@ -121,6 +121,7 @@ class ProveVmTemplate(Command):
         if outcome.ok and isinstance(proof, dict):
             if template is not None:
                 template.proof = proof
+                statements.renew(session, template, self.work.services.settings.folder, subject=_subject(self.plan))
             passed = proof.get("passed") is True
             code = EventCode.TEMPLATE_PROOF_PASSED if passed else EventCode.TEMPLATE_PROOF_NOT_PASSED
             record(session, code, _subject(self.plan), reason=_reasons(proof))

@@ -17,28 +17,32 @@ from vmseal.rpc.verb import SealOptions
 log = structlog.get_logger(__name__)
 JOB = "seal"
 REPORT = "seal_report"  # the key of the report in the outcome's data
+DIGESTS = "digests"  # the key of what the sealed volumes hold
+UNDIGESTED = "undigested"  # the key of why that is not known
 
 
-def seal_vm_template(disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: str, phase: str, limit: float) -> Part:
-    """Return the part that seals ``disks``; ``log_name`` names the log on the host."""
+def seal_vm_template(
+    disks: Sequence[DiskPlan], sealing: SealPlan, *, log_name: str, phase: str, limit: float, digests: bool = False
+) -> Part:
+    """Return the part that seals ``disks``; ``log_name`` names the log on the host; ``digests``: it digests them."""
 
     async def body(step: StepRecord) -> Outcome:
         if not disks:
             return Outcome.done()
         job_id = step.work.job_id(JOB)
         if step.host_id is None:
-            refused = await _start(step, job_id, disks, sealing=sealing, log_name=log_name)
+            refused = await _start(step, job_id, disks, sealing=sealing, digests=digests, log_name=log_name)
             if refused is not None:
                 return refused
         # Otherwise the engine was restarted: the seal may have been started, and is never started twice, for a
         # process of the first one may be writing. The callback finds out.
-        return await _await(step, job_id)
+        return await _await(step, job_id, digests=digests)
 
     return Part(key=(), phase=phase, description="Sealing the disks", limit=limit, body=body)
 
 
 async def _start(
-    step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, sealing: SealPlan, log_name: str
+    step: StepRecord, job_id: str, disks: Sequence[DiskPlan], *, sealing: SealPlan, digests: bool, log_name: str
 ) -> Outcome | None:
     host = await step.on_host(_itself)
     if sealing != SealPlan() and not host.has_extensions:  # it would seal, and not as it was asked to
@@ -50,7 +54,7 @@ async def _start(
             job_id,
             log_name,
             volumes=volumes,
-            options=_options(sealing),
+            options=_options(sealing, digests=digests) if host.has_extensions else None,
             correlation_id=step.work.correlation_id,
         )
     except OSError as error:
@@ -60,11 +64,13 @@ async def _start(
     return None
 
 
-def _options(sealing: SealPlan) -> SealOptions | None:
+def _options(sealing: SealPlan, *, digests: bool) -> SealOptions | None:
     """Return our extension of the verb; None where there is nothing to say, so that the call is oVirt's."""
-    if sealing == SealPlan():
+    if sealing == SealPlan() and not digests:
         return None
-    return SealOptions(sealer=sealing.sealer, profile=sealing.profile, erase=sealing.erase)
+    return SealOptions(
+        sealer=sealing.sealer, profile=sealing.profile, erase=sealing.erase, digests=True if digests else None
+    )
 
 
 async def _itself(host: HostConnection) -> HostConnection:
@@ -84,19 +90,25 @@ async def await_virt_job(step: StepRecord, job_id: str, kind: type[VirtJobCallba
     return await callback.wait()
 
 
-async def _await(step: StepRecord, job_id: str) -> Outcome:
+async def _await(step: StepRecord, job_id: str, *, digests: bool) -> Outcome:
     outcome = await await_virt_job(step, job_id)
     if not outcome.ok:
         return outcome
-    return await step.on_host(lambda host: _fetch_report(host, job_id), only=step.host_id)
+    return await step.on_host(lambda host: _fetch_report(host, job_id, digests=digests), only=step.host_id)
 
 
-async def _fetch_report(host: HostConnection, job_id: str) -> Outcome:
+async def _fetch_report(host: HostConnection, job_id: str, *, digests: bool) -> Outcome:
     if not host.has_extensions:  # a VDSM host: it has none
-        return Outcome.done(**{REPORT: None})
+        return Outcome.done(**{REPORT: None, UNDIGESTED: f"Host {host.name} computes no digests"})
     try:
-        return Outcome.done(**{REPORT: await host.seal_report(job_id)})
+        report = await host.seal_report(job_id)
     except VerbError as error:
         if error.code != NoSuchJob.code:
             raise
         return Outcome.failed(f"Host {host.name} does not know the seal any more, so there is no report: it is void")
+    if not digests:
+        return Outcome.done(**{REPORT: report})
+    try:
+        return Outcome.done(**{REPORT: report, DIGESTS: await host.digests(job_id)})
+    except VerbError as error:  # the seal is good all the same
+        return Outcome.done(**{REPORT: report, UNDIGESTED: str(error)})

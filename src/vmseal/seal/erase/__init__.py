@@ -14,7 +14,7 @@ from vmseal.seal.erase.btrfs import erase_btrfs
 from vmseal.seal.erase.device import BlockDevice, NotUnderstood
 from vmseal.seal.erase.ext4 import erase_ext4
 from vmseal.seal.erase.fill import fill_free_space
-from vmseal.seal.erase.gaps import erase_gaps
+from vmseal.seal.erase.gaps import erase_gaps, unused_gaps
 from vmseal.seal.erase.lvm import erase_lvm_metadata
 from vmseal.seal.erase.ranges import Range
 from vmseal.seal.erase.result import Erased, erased, not_erased
@@ -23,6 +23,7 @@ from vmseal.seal.erase.vfat import erase_vfat
 from vmseal.seal.erase.xfs import erase_xfs
 
 __all__ = [
+    "UNMOUNTED",
     "Erased",
     "Range",
     "erase_gaps",
@@ -32,6 +33,7 @@ __all__ = [
     "erase_unmounted",
     "is_hibernated",
     "rewrite_swap",
+    "unused_gaps",
 ]
 
 UNMOUNTED: dict[str, Callable[[Sequence[BlockDevice]], None]] = {

@@ -34,23 +34,30 @@ def erase_gaps(disk: str, partitions: Iterable[Range], kept: Iterable[Range] = (
     ``kept`` stays too. A disk whose table is not understood is left alone.
     """
     with BlockDevice(disk, exclusive=False) as device:
-        table = _table(device)
-        if table is None:
+        gaps = unused_gaps(device, [*partitions, *kept])
+        if gaps is None:
             return not_erased(disk, "gaps", "its partition table is not understood")
-        used = merged([*partitions, *kept, *table])
-        for gap in without(Range(0, device.size), used):
-            _erase(device, gap)
+        for gap in gaps:
+            device.zero(Part.GAPS, gap.start, gap.length)
     return erased([device], "gaps")
 
 
-def _erase(device: BlockDevice, gap: Range) -> None:
+def unused_gaps(device: BlockDevice, used: Iterable[Range]) -> list[Range] | None:
+    """Return what is not ``used``, nor table, boot loader or somebody's data; None if the table is not understood."""
+    table = _table(device)
+    if table is None:
+        return None
+    return [gap for gap in without(Range(0, device.size), merged([*used, *table])) if _is_free(device, gap)]
+
+
+def _is_free(device: BlockDevice, gap: Range) -> bool:
     if gap.end == device.size:
         last = device.read(max(gap.start, gap.end - END_BYTES), min(gap.length, END_BYTES))
         whose = whose_data(last)
         if whose:
             device.left.append(f"{gap.length} bytes after the last partition: {whose} is there")
-            return
-    device.zero(Part.GAPS, gap.start, gap.length)
+            return False
+    return True
 
 
 def _table(device: BlockDevice) -> list[Range] | None:

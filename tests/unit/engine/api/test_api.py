@@ -15,7 +15,7 @@ from tests.fakes.commands import new_id
 
 from vmseal.engine.api.settings import ApiSettings
 from vmseal.engine.requests import AddVmRequest, AddVmTemplateRequest, ImportedImage, ImportVmRequest, Named, SealChoice
-from vmseal.engine.tables import BLANK_TEMPLATE, Disk, Event, Job, Session, Template, now
+from vmseal.engine.tables import BLANK_TEMPLATE, Attestation, Disk, Event, Job, Session, Template, now
 
 TEMPLATE = "<template><name>t1</name><vm><name>source</name></vm></template>"
 XML = {"Content-Type": "application/xml"}
@@ -195,6 +195,41 @@ def test_the_seal_report_is_json_for_everyone(api: Api) -> None:
     report = api.http.get(f"{template['href']}/sealreport")
     assert report.json() == {"sealer": "virt-sysprep"}
     assert api.http.get(f"{API}/templates/{BLANK_TEMPLATE}/sealreport").status_code == 404
+
+
+def test_a_statement_is_json_for_everyone_and_its_verification_too(api: Api) -> None:
+    _add_everything(api)
+    (template,) = api.http.get(f"{API}/templates?search=name=t1", headers=JSON).json()["template"]
+    for missing in ("attestation", "verification"):
+        assert api.http.get(f"{template['href']}/{missing}").status_code == 404
+        assert api.http.get(f"{API}/templates/{BLANK_TEMPLATE}/{missing}").status_code == 404
+    envelope = {"payloadType": "application/vnd.in-toto+json", "payload": "e30=", "signatures": []}
+    with api.database.session() as session:
+        row = Attestation(template_id=template["id"], digests={}, envelope=envelope, verification={"verified": True})
+        session.add(row)
+    assert api.http.get(f"{template['href']}/attestation").json() == envelope
+    assert api.http.get(f"{template['href']}/verification").json() == {"verified": True}
+    for action, command in (("attest", "AttestVmTemplate"), ("verify", "VerifyVmTemplate")):
+        answer = api.http.post(f"{template['href']}/{action}", json={}, headers=JSON).json()
+        assert answer["status"] == "complete"
+        assert api.http.get(f"{API}/jobs/{answer['job']['id']}", headers=JSON).json()["command"] == command
+
+
+def test_keys_of_statements_are_shown_and_rotated(api: Api) -> None:
+    made = api.http.post(f"{API}/vmseal/attestationkeys/rotate", json={}, headers=JSON).json()
+    (key,) = api.http.get(f"{API}/vmseal/attestationkeys", headers=JSON).json()["attestation_key"]
+    assert key == made == api.http.get(made["href"], headers=JSON).json()
+    assert key["public_key"].startswith("-----BEGIN PUBLIC KEY-----")
+    assert "retired" not in key
+    assert "<public_key>-----BEGIN" in api.http.get(f"{API}/vmseal/attestationkeys").text
+    assert api.http.get(f"{API}/vmseal/attestationkeys/{'0' * 64}").status_code == 404
+
+
+def test_only_the_administrator_rotates_the_key(tmp_path: Path) -> None:
+    with api_in(tmp_path, others=["user@internal"]) as api:
+        answer = api.http.post(f"{API}/vmseal/attestationkeys/rotate", json={}, auth=("user@internal", PASSWORD))
+        assert answer.status_code == 403
+        assert api.commands.requests == []
 
 
 def test_a_template_is_proved_and_its_proof_is_json_for_everyone(api: Api) -> None:

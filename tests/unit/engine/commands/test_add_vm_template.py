@@ -61,7 +61,7 @@ def test_a_sealed_template_is_made(tmp_path: Path) -> None:
         assert engine.host.published_unsealed == []
         assert engine.vm_status(vm_id) == "down"
         assert engine.count("entity_lock") == 0
-        assert engine.event_codes() == [48, 51]
+        assert engine.event_codes() == [48, 51, 20030]
         assert engine.host.tasks == {}
 
     run(tmp_path, scenario)
@@ -343,7 +343,7 @@ def test_a_stopped_engine_goes_on_where_it_was(tmp_path: Path) -> None:
         async with engine_on_fake(tmp_path, host) as engine:
             assert (await engine.ended(started.job_id)).status == "finished"
             assert (host.called("VM.seal"), host.called("SDM.copy_data")) == (1, 1)
-            assert engine.event_codes() == [48, 51]
+            assert engine.event_codes() == [48, 51, 20030]
         await host.stop()
 
     asyncio.run(body())

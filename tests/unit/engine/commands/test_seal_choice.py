@@ -31,20 +31,23 @@ def told(host: FakeHost) -> list[SealOptions | None]:
     return [seal.options for seal in host.seals]
 
 
-def test_a_call_without_a_choice_is_ovirts(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("extensions", "options"), [(True, SealOptions(digests=True)), (False, None)])
+def test_a_call_without_a_choice_asks_hosts_of_ours_for_digests_and_is_else_ovirts(
+    tmp_path: Path, extensions: bool, options: SealOptions | None
+) -> None:
     async def scenario(engine: EngineOnFake) -> None:
         started = await engine.add_template()
         assert (await engine.ended(started.job_id)).status == "finished"
-        assert told(engine.host) == [None]
+        assert told(engine.host) == [options]
 
-    run(tmp_path, scenario)
+    run(tmp_path, scenario, FakeHost(extensions=extensions))
 
 
 def test_the_request_wins_over_the_settings(tmp_path: Path) -> None:
     async def scenario(engine: EngineOnFake) -> None:
         started = await engine.add_template(sealing=SealChoice(profile="thorough"))
         assert (await engine.ended(started.job_id)).status == "finished"
-        assert told(engine.host) == [SealOptions(sealer="auto", profile="thorough", erase=False)]
+        assert told(engine.host) == [SealOptions(sealer="auto", profile="thorough", erase=False, digests=True)]
 
     run(tmp_path, scenario, seal_sealer="auto", seal_profile="default", seal_erase=False)
 

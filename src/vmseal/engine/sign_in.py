@@ -1,21 +1,18 @@
-"""Signing in: opaque tokens whose hashes are in the database, Basic credentials, and who a request comes from."""
+"""Signing in, for api and ui: opaque tokens whose hashes are in the database, and a throttle against guessing."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
 import hashlib
 import secrets
-from http import HTTPStatus
+from collections.abc import Iterable
 
 import anyio.to_thread
 import sqlalchemy as sa
 import structlog
 from starlette.concurrency import run_in_threadpool
 
-from vmseal.engine.api.accounts import Accounts, Throttle
-from vmseal.engine.api.faults import Fault
+from vmseal.engine.accounts import Accounts, Throttle
 from vmseal.engine.database import Database
 from vmseal.engine.tables import Session, now
 from vmseal.model.errors import VmsealError
@@ -29,11 +26,6 @@ log = structlog.get_logger(__name__)
 
 class AccessDenied(VmsealError):
     """Name or password is wrong, or too many were."""
-
-
-def unauthorized(detail: str) -> Fault:
-    """Return the fault that makes clients sign in (again)."""
-    return Fault(HTTPStatus.UNAUTHORIZED, detail, reason="Access denied")
 
 
 class Sessions:
@@ -62,6 +54,14 @@ class Sessions:
                 session.execute(sa.update(Session).where(Session.token_hash == row.token_hash).values(used=now()))
         return row.user_name
 
+    def alive(self, tokens: Iterable[str]) -> set[str]:
+        """Return which of the tokens still are somebody's, without keeping them alive."""
+        hashes = {_hash(token): token for token in tokens}
+        oldest = now() - self._idle_time
+        with self._database.read() as session:
+            found = sa.select(Session.token_hash).where(Session.token_hash.in_(hashes), Session.used >= oldest)
+            return {hashes[one] for one in session.scalars(found)}
+
     def close(self, token: str) -> None:
         """Forget the token; nothing happens when it is unknown."""
         with self._database.session() as session:
@@ -88,35 +88,23 @@ class SignIn:
         log.info("signed in", user=user_name, peer=peer)
         return await run_in_threadpool(self._sessions.open, user_name)
 
+    async def alive(self, tokens: Iterable[str]) -> set[str]:
+        """Return which of the tokens still are somebody's, without keeping them alive."""
+        return await run_in_threadpool(self._sessions.alive, list(tokens))
+
     async def forget(self, token: str) -> None:
         """Sign out."""
         await run_in_threadpool(self._sessions.close, token)
 
-    async def user_name(self, authorization: str, *, peer: str) -> str:
-        """Return who sends a request with this ``Authorization`` header; a fault (401) when it says nothing useful."""
-        scheme, _, credentials = authorization.strip().partition(" ")
-        if scheme.lower() == "bearer":
-            found = await run_in_threadpool(self._sessions.user_name, credentials.strip())
-            if found is None or found not in self._accounts.user_names:
-                raise unauthorized("The token is unknown or was not used for too long; sign in again.")
-            return found
-        if scheme.lower() == "basic":
-            return await self._basic(credentials.strip(), peer=peer)
-        raise unauthorized("Sign in: send a bearer token or a user name and password (Basic).")
+    async def owner(self, token: str) -> str | None:
+        """Return the user whose token it is and keep it alive; None when it is nobody's (any more)."""
+        found = await run_in_threadpool(self._sessions.user_name, token)
+        return found if found in self._accounts.user_names else None
 
-    async def _basic(self, credentials: str, *, peer: str) -> str:
-        try:
-            user_name, colon, password = base64.b64decode(credentials, validate=True).decode().partition(":")
-        except (binascii.Error, ValueError):
-            raise unauthorized("The Basic credentials are not base64 of UTF-8.") from None
-        if not colon:
-            raise unauthorized("The Basic credentials have no colon between name and password.")
+    async def verify(self, user_name: str, password: str, *, peer: str) -> None:
+        """Raise :class:`AccessDenied` unless the password is the user's; at once when it just was."""
         if not self._accounts.is_remembered(user_name, password):
-            try:
-                await self._verify(user_name, password, peer=peer)
-            except AccessDenied as denied:
-                raise unauthorized(str(denied)) from None
-        return user_name
+            await self._verify(user_name, password, peer=peer)
 
     async def _verify(self, user_name: str, password: str, *, peer: str) -> None:
         key = f"{peer} {user_name[:255]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argon2 import PasswordHasher
 
-from vmseal.engine.api.accounts import FREE_FAILURES, LONGEST_PAUSE, MAX_TRACKED, REMEMBERED, Accounts, Throttle
+from vmseal.engine.accounts import FREE_FAILURES, LONGEST_PAUSE, MAX_TRACKED, REMEMBERED, Accounts, Throttle
 
 HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 

@@ -27,6 +27,7 @@ _VALUES: dict[str, object] = {
     "version_name": "base version",
     "seal_report": None,
     "proof": None,
+    "audit": None,
     "created": dt.datetime(2008, 4, 1, tzinfo=dt.UTC),  # the moment that oVirt gives it
 }
 

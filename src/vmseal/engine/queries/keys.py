@@ -11,9 +11,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from vmseal.engine.api.exchange import View
-from vmseal.engine.api.faults import bad_request
-from vmseal.engine.api.search import AllOf, AnyOf, Comparison, FreeText, Search, Term, parse
+from vmseal.engine.queries.language import AllOf, AnyOf, Comparison, FreeText, Search, SearchError, Term, parse
 
 DEFAULT_PAGE = 100  # objects, when a search has a page and the request no max
 
@@ -66,35 +64,52 @@ class Keys:
     free: tuple[str, ...] = ("name", "description")
 
     def find(self, name: str) -> Key:
-        """Return the key; a fault when there is none. "Vms.name" and "vm.name" are the same."""
+        """Return the key; SearchError when there is none. "Vms.name" and "vm.name" are the same."""
         entity, dot, field = name.rpartition(".")
         entity = entity.rstrip("s")
         plain = f"{entity}.{field}" if dot and entity != self.entity else field
         key = self.keys.get(plain)
         if key is None:
-            raise bad_request(
+            raise SearchError(
                 f"The search key {name[:80]!r} is unknown here. Known keys: {', '.join(sorted(self.keys))}."
             )
         return key
 
 
-def apply(statement: sa.Select[Row], keys: Keys, *, view: View, order: Sequence[Any]) -> sa.Select[Row]:
-    """Return the query restricted, sorted and cut as the view's ``search``, ``case_sensitive`` and ``max`` say."""
-    parameters = view.parameters
-    search = parse(parameters.text("search") or "")
-    matcher = _Matcher(keys, view.dialect, exact=bool(parameters.boolean("case_sensitive")))
-    if search.condition is not None:
-        statement = statement.where(matcher.condition(search.condition))
-    statement = statement.order_by(*_sorting(search, keys), *order)
-    return _cut(statement, search, parameters.integer("max"))
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What somebody wants to see of a list: a search, and at most so many objects."""
+
+    search: str = ""
+    maximum: int | None = None
+    exact: bool = False  # whether case matters
 
 
-def _sorting(search: Search, keys: Keys) -> list[sa.ColumnElement[Any] | sa.UnaryExpression[Any]]:
+def restrict(
+    statement: sa.Select[Row], keys: Keys, *, asked: Asked, dialect: str, order: Sequence[Any]
+) -> sa.Select[Row]:
+    """Return the query restricted, sorted and cut as was asked; ``dialect`` is "sqlite" or "postgresql"."""
+    search = parse(asked.search)
+    statement = matching(statement, keys, search=search, dialect=dialect, exact=asked.exact)
+    return _cut(statement.order_by(*sorting(search, keys), *order), search, asked.maximum)
+
+
+def matching(
+    statement: sa.Select[Row], keys: Keys, *, search: Search, dialect: str, exact: bool = False
+) -> sa.Select[Row]:
+    """Return the query restricted to what the search finds."""
+    if search.condition is None:
+        return statement
+    return statement.where(_Matcher(keys, dialect, exact=exact).condition(search.condition))
+
+
+def sorting(search: Search, keys: Keys) -> list[sa.ColumnElement[Any] | sa.UnaryExpression[Any]]:
+    """Return what the search wants its finds sorted by; SearchError when they cannot be."""
     if search.sort is None:
         return []
     key = keys.find(search.sort)
     if not key.can_sort:
-        raise bad_request(f"The search cannot be sorted by {search.sort}.")
+        raise SearchError(f"The search cannot be sorted by {search.sort}.")
     return [key.column.desc() if search.descending else key.column.asc()]
 
 
@@ -164,9 +179,9 @@ def _number(term: Comparison) -> int:
     try:
         value = int(term.value)
     except ValueError:
-        raise bad_request(f"The search key {term.key} needs a whole number, not {term.value[:40]!r}.") from None
+        raise SearchError(f"The search key {term.key} needs a whole number, not {term.value[:40]!r}.") from None
     if abs(value) >= 1 << 40:
-        raise bad_request(f"The search value of {term.key} is too large: {term.value[:40]}.")
+        raise SearchError(f"The search value of {term.key} is too large: {term.value[:40]}.")
     return value
 
 
@@ -177,7 +192,7 @@ def _memory(term: Comparison) -> int:
 def _truth(term: Comparison) -> bool:
     value = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}.get(term.value.lower())
     if value is None or term.operator not in ("=", "!="):
-        raise bad_request(f"The search key {term.key} takes =true or =false, not {term.operator}{term.value[:40]}.")
+        raise SearchError(f"The search key {term.key} takes =true or =false, not {term.operator}{term.value[:40]}.")
     return value
 
 
@@ -190,7 +205,7 @@ def _moment(term: Comparison) -> dt.datetime:
         value = dt.datetime.fromisoformat(term.value)
         return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
     except (ValueError, OverflowError):
-        raise bad_request(
+        raise SearchError(
             f"The search key {term.key} needs a moment such as 2026-01-31 or "
             f'"2026-01-31T10:00", not {term.value[:40]!r}.'
         ) from None

@@ -1,0 +1,1 @@
+"""The web UI: NiceGUI pages in the engine's process. It asks commands and queries, and holds no rule of its own."""
