@@ -65,9 +65,28 @@ def only_audit() -> typer.Typer:
     return app
 
 
+def only_template() -> typer.Typer:
+    """Return the application with ``template`` alone: with reflink, a template is made in the time that others load."""
+    from vmseal.cli import attestation, template  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    attestation.add_to(template.app)
+    app.add_typer(template.app, name="template")
+    return app
+
+
+def only_vm() -> typer.Typer:
+    """Return the application with ``vm`` alone."""
+    from vmseal.cli import vm  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    app.add_typer(vm.app, name="vm")
+    return app
+
+
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    # For seal and audit alone they are not loaded.
+    # For one of the above alone they are not loaded.
     from vmseal.cli import appliance, attestation, audit, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  as said
 
     app = _empty()

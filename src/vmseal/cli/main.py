@@ -10,7 +10,12 @@ from vmseal.cli import application
 
 SEAL = "seal"
 VIRT_SYSPREP = "virt-sysprep"
-ALONE = {SEAL: application.only_seal, "audit": application.only_audit}  # loaded without the others
+ALONE = {  # loaded without the others
+    SEAL: application.only_seal,
+    "audit": application.only_audit,
+    "template": application.only_template,
+    "vm": application.only_vm,
+}
 VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
 
 

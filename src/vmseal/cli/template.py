@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,16 +10,15 @@ from vmseal.cli.client import EngineClient, NotFound, find_access
 from vmseal.cli.exits import CommandError, ExitCode, WrongUsage
 from vmseal.cli.lookup import disks_of, find_template, find_vm
 from vmseal.cli.options import Options, command
-from vmseal.cli.prove import print_report
 from vmseal.cli.sealing import Erase, Profile, SealerChoice, report_lines, report_of, seal_parameters
 from vmseal.cli.show import note, print_json, show_one, show_rows
-from vmseal.cli.statement import summary
 from vmseal.cli.values import TemplateValue
 from vmseal.cli.vm import NoWait
 from vmseal.cli.watch import Interrupts
 from vmseal.cli.work import Work
-from vmseal.proof import ProofReport
-from vmseal.sealers.appliance.reading import Unbelievable, read
+
+if TYPE_CHECKING:
+    from vmseal.proof import ProofReport
 
 app = typer.Typer(help="Templates: sealed or plain, and versions of them.", no_args_is_help=True)
 
@@ -103,7 +102,7 @@ def show(
             show_one(options, content, lines=report_lines(content, verbose=options.verbose))
             return
         value = _value(client, value.id)
-        statement = "" if options.json else summary(client, value.id)
+        statement = "" if options.json else _statement(client, value)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")
     lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
     lines += [("disk", disk) for disk in value.disks or ()]
@@ -131,7 +130,16 @@ def prove(
         raise typer.Exit(ExitCode.FAILED)
 
 
+def _statement(client: EngineClient, template: TemplateValue) -> str:
+    from vmseal.cli.statement import summary  # noqa: PLC0415  see application.only_template
+
+    return summary(client, template.id)
+
+
 def _proof(client: EngineClient, template: TemplateValue) -> ProofReport:
+    from vmseal.proof import ProofReport  # noqa: PLC0415  see application.only_template
+    from vmseal.sealers.appliance.reading import Unbelievable, read  # noqa: PLC0415   as above
+
     try:
         return read(ProofReport, client.get(f"templates/{template.id}/proof"), "the proof")
     except Unbelievable as error:
@@ -142,6 +150,8 @@ def _show_proof(options: Options, proof: ProofReport) -> None:
     if options.json:
         print_json(proof.as_json())
     else:
+        from vmseal.cli.prove import print_report  # noqa: PLC0415  see application.only_template
+
         print_report(proof)
 
 
