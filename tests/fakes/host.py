@@ -434,11 +434,12 @@ class FakeHost:
         return self._start(FakeJob(given.job_id, "storage", "update_volume"), work)
 
     def _vmseal_provetemplate(self, given: verb.ProveTemplate) -> object:
-        for image in given.images:
-            self._volume(image.address)
+        volumes = [self._volume(image.address) for image in given.images]
         job = FakeJob(given.job_id, "virt", "prove_template", operation="booting two clones")
 
         def work() -> None:
+            if not given.allow_illegal and any(volume.meta.legality is Legality.ILLEGAL for volume in volumes):
+                raise PrepareIllegalVolume("A volume is illegal")
             job.report = dict(self.proof)
 
         return self._start(job, work)

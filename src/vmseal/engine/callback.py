@@ -171,10 +171,10 @@ class VirtJobCallback(HostJobCallback):
 
 
 class ProofCallback(VirtJobCallback):
-    """Polls a proof, which leaves no trace either; it has changed nothing, so it can be asked for again."""
+    """Polls a proof, which leaves no trace either; it has changed nothing."""
 
     async def _vanished(self, host: HostConnection) -> Outcome | None:
-        return self._abort or Outcome.failed(f"Host {host.name} does not know the proof any more: ask for it again")
+        return self._abort or Outcome.failed(f"Host {host.name} does not know the proof any more: try again")
 
 
 class AuditCallback(VirtJobCallback):

@@ -240,11 +240,28 @@ class HostConnection:
         await self.call("VM.seal", parameters, correlation_id=correlation_id)
 
     async def prove(
-        self, job_id: str, template_id: str, *, volumes: Sequence[VolumeAddress], correlation_id: str
+        self,
+        job_id: str,
+        template_id: str,
+        *,
+        volumes: Sequence[VolumeAddress],
+        correlation_id: str,
+        source: Sequence[VolumeAddress] = (),
+        allow_illegal: bool = False,
     ) -> None:
         """Start a proof: two clones of these volumes are booted; ``template_id`` names what a failure leaves."""
-        images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
-        parameters = verb.ProveTemplate(template_id=template_id, job_id=job_id, pool=self.storage.pool, images=images)
+
+        def references(addresses: Sequence[VolumeAddress]) -> list[verb.ImageReference]:
+            return [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in addresses]
+
+        parameters = verb.ProveTemplate(
+            template_id=template_id,
+            job_id=job_id,
+            pool=self.storage.pool,
+            images=references(volumes),
+            source=references(source),
+            allow_illegal=allow_illegal,
+        )
         await self.call("Vmseal.proveTemplate", parameters, correlation_id=correlation_id)
 
     async def proof(self, job_id: str) -> dict[str, object]:

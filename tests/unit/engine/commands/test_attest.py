@@ -216,7 +216,7 @@ def test_a_template_is_ok_without_a_statement_and_an_event_says_why(tmp_path: Pa
 def test_a_host_that_is_not_ours_computes_no_digests(tmp_path: Path) -> None:
     async def scenario(engine: EngineOnFake, template_id: str) -> None:
         assert last_event(engine)[0] == 20031
-        assert "is no host of vmseal" in last_event(engine)[1]
+        assert "Host h1 computes no digests" in last_event(engine)[1]
         status, reason = await ask(engine, engine.commands.attest_vm_template, template_id)
         assert (status, "no host of vmseal" in reason) == ("failed", True)
 
