@@ -86,7 +86,7 @@ def only_vm() -> typer.Typer:
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
     # For one of the above alone they are not loaded.
-    from vmseal.cli import (  # noqa: PLC0415  as said  # noqa: PLC0415  as said
+    from vmseal.cli import (  # noqa: PLC0415  as said
         appliance,
         attestation,
         audit,
