@@ -65,10 +65,41 @@ def only_audit() -> typer.Typer:
     return app
 
 
+def only_template_create() -> typer.Typer:
+    """Return the application for ``template create``: with reflink, a template is made in the time that others load."""
+    from vmseal.cli import template  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    app.add_typer(template.app, name="template")
+    return app
+
+
+def only_vm() -> typer.Typer:
+    """Return the application with ``vm`` alone."""
+    from vmseal.cli import vm  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    app.add_typer(vm.app, name="vm")
+    return app
+
+
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    # For seal and audit alone they are not loaded.
-    from vmseal.cli import appliance, attestation, audit, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  as said
+    # For one of the above alone they are not loaded.
+    from vmseal.cli import (  # noqa: PLC0415  as said
+        appliance,
+        attestation,
+        audit,
+        job,
+        operations,
+        programs,
+        prove,
+        seal,
+        template,
+        template_audit,
+        verify,
+        vm,
+    )
 
     app = _empty()
     command(app, "up")(programs.run_up)
@@ -80,6 +111,7 @@ def whole() -> typer.Typer:
     app.add_typer(operations.app, name="operations")
     app.add_typer(appliance.app, name="appliance")
     app.add_typer(vm.app, name="vm")
+    template_audit.add_to(template.app)
     attestation.add_to(template.app)
     app.add_typer(template.app, name="template")
     app.add_typer(attestation.app, name="attestation")

@@ -10,7 +10,12 @@ from vmseal.cli import application
 
 SEAL = "seal"
 VIRT_SYSPREP = "virt-sysprep"
-ALONE = {SEAL: application.only_seal, "audit": application.only_audit}  # loaded without the others
+ALONE = {  # loaded without the others
+    (SEAL,): application.only_seal,
+    ("audit",): application.only_audit,
+    ("template", "create"): application.only_template_create,
+    ("vm",): application.only_vm,
+}
 VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
 
 
@@ -19,19 +24,20 @@ def main() -> None:
     arguments = sys.argv[1:]
     if Path(sys.argv[0]).name == VIRT_SYSPREP:
         arguments = [SEAL, "--profile", "sysprep", "--lines", *arguments]
-    app = ALONE.get(command_of(arguments), application.whole)()
+    command = command_of(arguments)
+    app = (ALONE.get(command[:1]) or ALONE.get(command) or application.whole)()
     app(arguments, prog_name="vmseal")
 
 
-def command_of(arguments: Sequence[str]) -> str:
-    """Return the sub-command: the first word that is neither an option nor an option's value; "" without one."""
+def command_of(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the command's two words, as far as there are any: the first that is neither an option nor its value."""
     words = iter(arguments)
     for word in words:
         if word in VALUED:
             next(words, None)
         elif not word.startswith("-"):
-            return word
-    return ""
+            return word, next(words, "")
+    return ()
 
 
 if __name__ == "__main__":
