@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import structlog
+from vmseal.log import Logger
 
 RUN_MARK = "VMSEAL_RUN"  # environment variable: the state folder of the one who started the program
 PROCESS_MARK = "VMSEAL_PROCESS"  # environment variable: which call of run() started the program
@@ -33,7 +33,7 @@ STATE, FLAGS, NUM_THREADS = 0, 6, 17  # in what _stat returns: fields 3, 9 and 2
 PART = 64 * 1024  # bytes of a file of /proc that are read at a time
 PF_KTHREAD = 0x00200000  # of linux/sched.h, one of FLAGS
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -49,21 +49,21 @@ SHOW_VERSION = inspect.Parameter(
 
 def only_seal() -> typer.Typer:
     """Return the application with ``seal`` alone: the others' libraries take as long to load as a VM to restore."""
-    from vmseal.cli import seal  # noqa: PLC0415  here or in whole()
+    from vmseal.cli import seal_command  # noqa: PLC0415  here or in whole()
 
     app = _empty()
-    seal.add_to(app)
+    seal_command.add_to(app)
     return app
 
 
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    from vmseal.cli import appliance, job, operations, programs, prove, seal, template, vm  # noqa: PLC0415  not for seal alone
+    from vmseal.cli import appliance, job, operations, programs, prove, seal_command, template, vm  # noqa: PLC0415  not for seal alone
 
     app = _empty()
     command(app, "up")(programs.run_up)
     command(app, "engine")(programs.run_engine)
-    seal.add_to(app)
+    seal_command.add_to(app)
     prove.add_to(app)
     app.add_typer(operations.app, name="operations")
     app.add_typer(appliance.app, name="appliance")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmseal.cli import application
+from vmseal.cli import plain
+from vmseal.cli.options import Given, with_errors
+from vmseal.cli.sysprep_options import Word
 
 SEAL = "seal"
 VIRT_SYSPREP = "virt-sysprep"
@@ -18,8 +21,21 @@ def main() -> None:
     arguments = sys.argv[1:]
     if Path(sys.argv[0]).name == VIRT_SYSPREP:
         arguments = [SEAL, "--profile", "sysprep", "--lines", *arguments]
-    app = application.only_seal() if command_of(arguments) == SEAL else application.whole()
+    is_seal = command_of(arguments) == SEAL
+    if is_seal and plain.COMPLETION not in os.environ and (read := plain.read(arguments, SEAL)):
+        _seal(*read)
+        return
+    from vmseal.cli import application  # noqa: PLC0415  see vmseal.cli.plain
+
+    app = application.only_seal() if is_seal else application.whole()
     app(arguments, prog_name="vmseal")
+
+
+def _seal(given: Given, words: Sequence[Word]) -> None:
+    from vmseal.cli import seal, seal_options  # noqa: PLC0415  for the others this would be for nothing
+
+    options = given.completed(os.environ)
+    with_errors(options, lambda: seal.run_seal(options, seal_options.read(words)))
 
 
 def command_of(arguments: Sequence[str]) -> str:
