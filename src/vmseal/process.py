@@ -265,6 +265,8 @@ class _Hunt:
         for pid in _processes():
             with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 environment = _environment(pid)
+                if environment is None:
+                    continue
                 if self._entry in environment:
                     found = self._kill(pid) or found
                 unclear = unclear or (not environment and _is_in_exec(pid))
@@ -275,19 +277,24 @@ class _Hunt:
     def _kill(self, pid: int) -> bool:
         # The descriptor makes sure that the process that is read is the one that is killed.
         with _pidfd(pid) as descriptor:
-            if self._entry not in _environment(pid).split(b"\0"):
+            if self._entry not in (_environment(pid) or b"").split(b"\0"):
                 return False
             signal.pidfd_send_signal(descriptor, signal.SIGKILL)
             self.killed.add(pid)
             return True
 
 
-def _environment(pid: int) -> bytes:
-    """Return a process's environment; a first thread that has ended has none, the others still do."""
+def _environment(pid: int) -> bytes | None:
+    """Return a process's environment; a first thread that has ended has none, the others still do.
+
+    None for what never has one: a thread of the kernel's, and a process that is gone.
+    """
     if environment := _environ(f"/proc/{pid}"):
         return environment
     fields = _stat(pid)
-    if not fields or int(fields[NUM_THREADS]) == 1:  # most have no other: this runs for every process of the machine
+    if not fields or int(fields[FLAGS]) & PF_KTHREAD:
+        return None
+    if int(fields[NUM_THREADS]) == 1:  # most have no other: this runs for every process of the machine
         return b""
     threads = (_environ(f"/proc/{pid}/task/{thread}") for thread in os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208  names
     return next(filter(None, threads), b"")
@@ -313,8 +320,7 @@ def _read(path: str) -> bytes:
 
 def _is_in_exec(pid: int) -> bool:
     """Whether a process whose environment was seen empty is, or was, between two programs, where it cannot be seen."""
-    fields = _stat(pid)
-    if not _lives(fields) or int(fields[FLAGS]) & PF_KTHREAD:
+    if not _is_alive(pid):
         return False
     # The second look at the environment is for an exec that has ended since the first.
     return not _read(f"/proc/{pid}/cmdline") or bool(_read(f"/proc/{pid}/environ"))
@@ -322,10 +328,7 @@ def _is_in_exec(pid: int) -> bool:
 
 def _is_alive(pid: int) -> bool:
     """Whether any thread of the process still runs; files are closed and locks and ports free only when none does."""
-    return _lives(_stat(pid))
-
-
-def _lives(fields: Sequence[bytes]) -> bool:
+    fields = _stat(pid)
     return bool(fields) and (fields[STATE] not in b"ZX" or int(fields[NUM_THREADS]) > 1)
 
 
