@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vmseal.seal import catalogue
+from vmseal.seal import catalogue, pattern
+from vmseal.seal.erase import crc32c
 from vmseal.seal.guest import identify
 from vmseal.seal.randomness import Randomness
 from vmseal.seal.root import Root
@@ -43,6 +44,11 @@ FILES = {
 
 def warm(top: Path) -> None:
     """Seal a system in the folder ``top``, which is made and left with what the seal leaves."""
+    crc32c.prefix(crc32c.ONES)  # makes the tables
+    for operation in catalogue.own():  # those too that are not for this guest
+        for globs in (operation.remove, operation.remove_files, operation.empty, operation.report, operation.unless):
+            pattern.places(globs, ())
+        pattern.places(operation.remove_files_under, ())
     for name, content in FILES.items():
         file = top / name
         file.parent.mkdir(parents=True, exist_ok=True)
