@@ -31,7 +31,7 @@ def read(kind: type[T], value: object, where: str = "report") -> T:
     """
     if not isinstance(value, dict):
         raise Unbelievable(f"{where} is no object")
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class can be hashed, whatever its objects can
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # callers give dataclasses
     if unknown := sorted(map(harmless, value.keys() - known.keys()))[:3]:
         raise Unbelievable(f"{where} has unknown fields: {', '.join(unknown)}")
