@@ -52,6 +52,12 @@ class UiEngine:
             self._engine = None
 
     @property
+    def pid(self) -> int:
+        """The process' id."""
+        assert self._engine is not None
+        return self._engine.process.pid
+
+    @property
     def password(self) -> str:
         """The admin's."""
         return (self.state / "engine" / "admin-password").read_text(encoding="utf-8").strip()
