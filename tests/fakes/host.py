@@ -36,6 +36,7 @@ from vmseal.model.volume import (
     next_generation,
 )
 from vmseal.rpc import verb
+from vmseal.rpc.jsonrpc import Event
 from vmseal.rpc.parameters import Parameters
 from vmseal.rpc.verb import EXTENSION_FEATURE, VERBS
 
@@ -103,6 +104,7 @@ class FakeHost:
         self.connected = False
         self.most_running: dict[str, int] = {}
         self.published_unsealed: list[VolumeAddress] = []  # LEAF or not: whatever became SHARED while not sealed
+        self.on_event: Callable[[Event], None] = lambda _: None
         self._extensions = extensions
 
     # -------------------------------------------------------------------------------------------------- for the tests
@@ -392,6 +394,7 @@ class FakeHost:
             job.status, job.error = "failed", (failure.code, str(failure))
         else:
             job.status, job.progress = "done", 100.0
+        self.on_event(Event(f"|jobs|status|{job.id}", {"id": job.id, "status": job.status}))
 
     def _sdm_copy_data(self, given: verb.CopyData) -> object:
         self._require_pool()
