@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 packages=(
   python3 python3-venv python3-dev gcc libc6-dev pkg-config     # the environment; dev files build ovirt-engine-sdk-python
   libxml2-dev libcurl4-openssl-dev libssl-dev
-  guestfs-tools libguestfs-tools linux-image-cloud-amd64        # virt-sysprep, guestfish, the kernel of their appliance
+  guestfs-tools libguestfs-tools libguestfs-xfs linux-image-cloud-amd64   # virt-sysprep, guestfish, the kernel of their appliance
   qemu-system-x86 qemu-utils ovmf                               # ovmf: firmware for guests that boot with UEFI
   mmdebstrap                                                    # builds the demo and test guests
   e2fsprogs xfsprogs btrfs-progs dosfstools mtools fdisk mount util-linux   # tests make file systems, and check them after erasing

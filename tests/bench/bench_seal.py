@@ -52,6 +52,22 @@ def vmseal(state: Path, disks: Sequence[Path], *options: str) -> list[str]:
     return [sys.executable, "-m", "vmseal.cli.main", "--state", str(state), "seal", "-q", *options, *added]
 
 
+def audit(state: Path, disks: Sequence[Path]) -> list[str]:
+    added = [word for disk in disks for word in ("-a", str(disk))]
+    return [
+        sys.executable,
+        "-m",
+        "vmseal.cli.main",
+        "--state",
+        str(state),
+        "--json",
+        "audit",
+        "--format",
+        "qcow2",
+        *added,
+    ]
+
+
 def stock(disks: Sequence[Path]) -> list[str]:
     """Return the command that VDSM runs; virt-sysprep attaches disks in reverse."""
     added = [word for disk in reversed(disks) for word in ("--format", "qcow2", "-a", str(disk))]
@@ -74,6 +90,16 @@ def test_first_use_and_warm(state: Path, tmp_path: Path) -> None:
     show("appliance, first use", runs[:1])
     show("appliance, warm", runs[1:])
     keep("first-use", {**MACHINE, "first": asdict(runs[0]), "warm": [asdict(run) for run in runs[1:]]})
+
+
+def test_audits_of_a_sealed_guest(state: Path, tmp_path: Path) -> None:
+    """An audit, with the appliance's snapshot made before."""
+    disks = overlays(GUESTS[0], tmp_path)
+    measure(vmseal(state, disks, "--sealer", "appliance"))
+    runs = [measure(audit(state, disks)) for _ in range(1 + ROUNDS)]
+    print(f"\n{'':<44}{'clock':>10}{'processor':>10}{'memory':>11}")  # noqa: T201  the result
+    show("audit, warm", runs[1:])
+    keep("audit", {**MACHINE, "warm": [asdict(run) for run in runs[1:]]})
 
 
 @pytest.mark.parametrize("guest", GUESTS)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import platform
 import signal
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from tests.contract.appliance_rig import NoKvm, qemus
 
 from vmseal.model.volume import VolumeFormat
+from vmseal.sealers.accelerator import Accelerator, Accelerators
 from vmseal.sealers.appliance import Appliance, appliance, kernels, request
 from vmseal.sealers.appliance.channel import Done
 from vmseal.sealers.appliance.machine import Machine
@@ -201,6 +204,51 @@ def test_without_snapshots_the_vm_boots_from_the_begin(
 
     monkeypatch.setattr(bench.sealer.stock, "snapshot", fails)
     assert listed(bench.disk())["devices"] == ["/dev/sda"]
+
+
+class Kvm(Accelerators):
+    """A host on which the probe of KVM has succeeded."""
+
+    trusted = True
+
+    async def best(self) -> Accelerator:
+        return Accelerator.KVM if self.trusted else Accelerator.TCG
+
+    async def distrust_kvm(self) -> None:
+        self.trusted = False
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Give a folder into which "nobody" can look, the user who runs QEMU."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_kvm_that_runs_no_appliance_is_given_up_after_each_other_way(bench: Bench, open_folder: Path) -> None:
+    """The stand-in for QEMU dies with KVM, as the real one does under some hypervisors, and notes the attempt."""
+    program, attempts = open_folder / "qemu", open_folder / "attempts"
+    attempts.touch()
+    attempts.chmod(0o666)
+    real = f"qemu-system-{platform.machine()}"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in\n*" -accel kvm -cpu host "*) echo "$*" >>{attempts}; exit 134;;\nesac\n'
+        f'exec {real} "$@"\n'
+    )
+    program.chmod(0o755)
+    accelerators = Kvm(bench.folder)
+    sealer = Appliance(
+        state=bench.folder / "state",
+        cache=bench.sealer.stock.cache.folder.parent,
+        accelerators=accelerators,
+        qemu=str(program),
+    )
+    asked = bench.request(bench.disk())
+    answer = asyncio.run(sealer.ask(asked, request.question("disks", asked), bench.seen.append))
+    assert answer.accelerator is Accelerator.TCG
+    assert not accelerators.trusted
+    assert len(attempts.read_text().splitlines()) == 3  # two snapshots, and a boot without one
 
 
 def test_a_killed_qemu_is_an_error(hanging: Bench) -> None:

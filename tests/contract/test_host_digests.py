@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from tests.contract.host_rig import Rig, held, new_id, running_rig, write
+from tests.fakes.sealers import FakeAuditor
 
 import vmseal
 from vmseal.host.digests import catalogue_version
 from vmseal.host.in_use import is_written
 from vmseal.model.errors import VerbError
+from vmseal.sealers.sealer import NoOperatingSystem
 
 
 async def digest(rig: Rig, *disks: tuple[str, str], job_id: str | None = None) -> dict[str, Any]:
@@ -44,6 +46,32 @@ def test_a_seal_that_is_asked_to_digests_what_it_has_written(tmp_path: Path) -> 
             assert (found["version"], found["catalogue"]) == (vmseal.__version__, catalogue_version())
             assert "qemu-img" in found["programs"]
             assert (await rig.call("Vmseal.getSealReport", job_id=job["id"]))["sealer"] == "fake"
+
+    asyncio.run(scenario())
+
+
+def test_what_was_sealed_is_digested_while_it_is_audited(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        auditor = FakeAuditor(gate=asyncio.Event())
+        async with running_rig(tmp_path, auditor=auditor) as rig:
+            disk, job_id = await rig.new_volume(legal=False), new_id()
+            sealing = asyncio.create_task(rig.seal(disk, job_id=job_id, digests=True))
+            await auditor.started.wait()
+            await rig.until(job_id, lambda _: rig.agent.jobs.get(job_id).digests is not None)
+            assert auditor.gate is not None
+            auditor.gate.set()
+            assert (await sealing)["status"] == "done"
+
+    asyncio.run(scenario())
+
+
+def test_a_seal_that_the_audit_does_not_let_pass_is_not_digested_to_the_end(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with running_rig(tmp_path, auditor=FakeAuditor(error=NoOperatingSystem("nothing there"))) as rig:
+            disk = await rig.new_volume(legal=False, volFormat=5, size=str(1 << 42))  # an hour
+            job = await rig.seal(disk, digests=True, audit="required")
+            assert (job["status"], "[not-audited]" in job["error"]["message"]) == ("failed", True)
+            assert rig.agent.jobs.get(job["id"]).digests is None
 
     asyncio.run(scenario())
 

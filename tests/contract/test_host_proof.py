@@ -120,14 +120,20 @@ def test_an_aborted_proof_ends(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_a_proof_without_disks_or_of_an_illegal_volume_is_refused(tmp_path: Path) -> None:
+def test_a_proof_without_disks_or_of_an_illegal_volume_is_refused_unless_that_is_meant(tmp_path: Path) -> None:
     async def scenario() -> None:
         prover = FakeProver()
         async with running_rig(tmp_path, prover=prover) as rig:
             with pytest.raises(VerbError, match="needs the template's disks"):
                 await prove(rig)
-            job = await prove(rig, await rig.new_volume(legal=False))
-            assert job["status"] == "failed"
+            illegal = await rig.new_volume(legal=False)
+            assert (await prove(rig, illegal))["status"] == "failed"
+            as_source = await prove(rig, await rig.new_volume(), source=[rig.address(illegal)], allow_illegal=True)
+            assert as_source["status"] == "failed"
             assert prover.requests == []
+            # A template that becomes usable only when it has passed is proved while nobody else can use it.
+            assert (await prove(rig, illegal, allow_illegal=True))["status"] == "done"
+            assert [disk.path for disk in prover.requests[0].disks] == [rig.file(illegal)]
+            assert await rig.marks(illegal) == ("LEAF", "ILLEGAL", 0)
 
     asyncio.run(scenario())

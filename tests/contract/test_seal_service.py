@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.contract.erase_rig import sparse
 
-from vmseal.seal import catalogue, lvm_uuids, mounting, mounts, service
+from vmseal.seal import catalogue, fs_uuids, lvm_uuids, mounting, mounts, service
 from vmseal.seal.catalogue import Kind, Operation, Profile
 from vmseal.seal.devices import BlockDevice
 from vmseal.seal.lvm import find_groups
@@ -22,6 +23,7 @@ from vmseal.seal.randomness import Randomness
 
 UUID = "11111111-2222-4333-8444-555555555555"
 MIB = 1 << 20
+TABLE = re.compile(r"start=\s*(\d+), size=\s*(\d+)")  # sectors, in sfdisk's dump
 Message = dict[str, object]
 
 
@@ -60,6 +62,16 @@ class Guests:
         for start, image in zip(starts, images, strict=True):
             run("dd", f"if={image}", f"of={path}", "bs=1M", f"seek={start}", "conv=notrunc,sparse", "status=none")
         return path
+
+    def cut(self, disk: Path) -> list[Path]:
+        """Return a copy of each partition."""
+        parts = []
+        for start, size in TABLE.findall(run("sfdisk", "-d", str(disk))):
+            part = self.folder / f"part{start}.img"
+            place = [f"skip={int(start) * 512 // MIB}", f"count={int(size) * 512 // MIB}"]
+            run("dd", f"if={disk}", f"of={part}", "bs=1M", *place, "conv=sparse", "status=none")
+            parts.append(part)
+        return parts
 
     def attach(self, path: Path) -> str:
         self.loops[path] = run("losetup", "--find", "--show", "--partscan", str(path)).strip()
@@ -525,3 +537,58 @@ def test_an_array_that_lacks_a_disk_is_refused(guests: Guests) -> None:
     reason, text = refused(guests, guests.root(guests.tree()), disk)
     assert reason == "disks-incomplete"
     assert "RAID array host:data" in text
+
+
+FS_UUIDS = Operation(name="fs-uuids", why="x", kind=Kind.IDENTITY, profile=Profile.NONE, code="fs-uuids")
+CHECKS = (
+    ("e2fsck", "-f", "-n"),
+    ("xfs_repair", "-n"),
+    ("btrfs", "check", "--readonly"),
+    ("swaplabel",),
+)
+
+
+def test_file_systems_get_new_uuids_that_the_guest_knows(guests: Guests) -> None:
+    others = [
+        guests.image("home.img", 310, "mkfs.xfs", "-q"),
+        guests.image("srv.img", 120, "mkfs.btrfs", "-q"),
+        guests.image("swap.img", 8, "mkswap", "-q"),
+    ]
+    old = [UUID, *(probe(image).uuid for image in others)]
+    points = ("/", "/home", "/srv", "none")
+    kinds = ("ext4", "xfs", "btrfs", "swap")
+    lines = zip(old, points, kinds, strict=True)
+    tree = guests.tree("".join(f"UUID={uuid} {point} {kind} defaults 0 0\n" for uuid, point, kind in lines))
+    disk = guests.disk(guests.root(tree), *others)
+    message = seal(guests, disk, operation=FS_UUIDS, erase=True)
+    assert message["event"] == "report", message
+    partitions = guests.cut(disk)
+    new = [probe(partition).uuid for partition in partitions]
+    assert set(old).isdisjoint(new)
+    assert len({*new, ""}) == 5
+    for check, partition in zip(CHECKS, partitions, strict=True):
+        run(*check, str(partition))
+    fstab = debugfs(disk, "cat /etc/fstab", MIB)
+    assert re.findall(r"UUID=(\S+)", fstab) == new
+    assert list(sealed(guests, disk)["guest"]["mount_points"]) == ["/", "/home", "/srv"]  # type: ignore[index]  # JSON
+
+
+def test_a_dry_run_leaves_the_uuids(guests: Guests) -> None:
+    disk = guests.root(guests.tree())
+    before = disk.read_bytes()
+    report = seal(guests, disk, operation=FS_UUIDS, dry_run=True)["report"]
+    assert isinstance(report, dict)
+    assert [path["path"] for path in report["operations"][0]["paths"]] == ["/etc/fstab"]
+    assert disk.read_bytes() == before
+
+
+@pytest.mark.parametrize("width", ["12", "16", "32"])
+def test_a_fat_gets_a_new_number_in_all_its_headers(guests: Guests, width: str) -> None:
+    """Only the headers: the kernel of a testing machine may not mount it."""
+    image = guests.image("efi.img", {"12": 8, "16": 20, "32": 40}[width], "mkfs.vfat", "-F", width)
+    device = BlockDevice(name="efi", path=image, size=image.stat().st_size, superblock=probe(image))
+    [wanted] = fs_uuids.plan([device], (), Randomness(bytes.fromhex("c0ffee01")))
+    assert wanted.new == "C0FF-EE01"
+    fs_uuids.change(wanted)
+    assert probe(image).uuid == "C0FF-EE01"
+    assert "Differences" not in run("fsck.vfat", "-n", str(image))

@@ -23,6 +23,7 @@ from vmseal.engine.database import Database
 from vmseal.engine.durable import Durable
 from vmseal.engine.host_connection import HostConnection
 from vmseal.engine.hosts import Hosts
+from vmseal.engine.job_ends import JobEnds
 from vmseal.engine.requests import AddVmTemplateRequest, Caller, Named, Started
 from vmseal.engine.settings import EngineSettings, HostAddress
 from vmseal.engine.tables import Disk, DiskAttachment, Event, Job, StorageDomain, Template, Vm
@@ -75,10 +76,12 @@ class EngineOnFake:
         if made.storage is None:
             raise AssertionError("the settings name a storage path")
         self.domain = made.storage.domain
+        ends = JobEnds()
+        host.on_event = ends.on_event
         connections = [
             HostConnection(one.id, one.address.name, caller=host, storage=made.storage) for one in made.hosts
         ]
-        self.hosts = Hosts(self.database, connections, interval=self.settings.host_interval)
+        self.hosts = Hosts(self.database, connections, job_ends=ends, interval=self.settings.host_interval)
         self.durable = Durable(self.database, limit=self.settings.command_limit)
         self.commands = EngineCommands(Services(self.database, self.hosts, self.settings), self.durable)
 

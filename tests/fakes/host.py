@@ -36,6 +36,7 @@ from vmseal.model.volume import (
     next_generation,
 )
 from vmseal.rpc import verb
+from vmseal.rpc.jsonrpc import Event
 from vmseal.rpc.parameters import Parameters
 from vmseal.rpc.verb import EXTENSION_FEATURE, VERBS
 
@@ -103,6 +104,7 @@ class FakeHost:
         self.connected = False
         self.most_running: dict[str, int] = {}
         self.published_unsealed: list[VolumeAddress] = []  # LEAF or not: whatever became SHARED while not sealed
+        self.on_event: Callable[[Event], None] = lambda _: None
         self._extensions = extensions
 
     # -------------------------------------------------------------------------------------------------- for the tests
@@ -392,6 +394,7 @@ class FakeHost:
             job.status, job.error = "failed", (failure.code, str(failure))
         else:
             job.status, job.progress = "done", 100.0
+        self.on_event(Event(f"|jobs|status|{job.id}", {"id": job.id, "status": job.status}))
 
     def _sdm_copy_data(self, given: verb.CopyData) -> object:
         self._require_pool()
@@ -434,27 +437,18 @@ class FakeHost:
         return self._start(FakeJob(given.job_id, "storage", "update_volume"), work)
 
     def _vmseal_provetemplate(self, given: verb.ProveTemplate) -> object:
-        for image in given.images:
-            self._volume(image.address)
+        volumes = [self._volume(image.address) for image in given.images]
         job = FakeJob(given.job_id, "virt", "prove_template", operation="booting two clones")
 
         def work() -> None:
+            if not given.allow_illegal and any(volume.meta.legality is Legality.ILLEGAL for volume in volumes):
+                raise PrepareIllegalVolume("A volume is illegal")
             job.report = dict(self.proof)
 
         return self._start(job, work)
 
     def _vmseal_getproof(self, given: verb.JobParameters) -> object:
         return self._vmseal_getsealreport(given)
-
-    def _vmseal_planseal(self, given: verb.PlanSeal) -> object:
-        for image in given.images:
-            self._volume(image.address)
-        job = FakeJob(given.job_id, "virt", "plan_seal", operation="looking")
-
-        def work() -> None:
-            job.report = dict(self.plan)
-
-        return self._start(job, work)
 
     def _vmseal_audittemplate(self, given: verb.AuditTemplate) -> object:
         for image in given.images:
@@ -470,6 +464,16 @@ class FakeHost:
         if self.unaudited:
             raise GeneralError(f"Job {given.job_id} has no audit: {self.unaudited}")
         return dict(self.audit)
+
+    def _vmseal_planseal(self, given: verb.PlanSeal) -> object:
+        for image in given.images:
+            self._volume(image.address)
+        job = FakeJob(given.job_id, "virt", "plan_seal", operation="looking")
+
+        def work() -> None:
+            job.report = dict(self.plan)
+
+        return self._start(job, work)
 
     def _digests(self, images: list[verb.ImageReference], catalogue: str | None) -> dict[str, object]:
         """Return what the real host answers; the digest of the content's words stands for that of the data."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import TypedDict
 
 import pytest
 from guests.boot import Identity, Machine, booted
@@ -41,6 +42,13 @@ true
 """
 
 
+class Choice(TypedDict, total=False):
+    """What of a request is chosen."""
+
+    profile: str
+    operations: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Sealed:
     """A sealed guest and its clone."""
@@ -54,10 +62,10 @@ class Sealed:
     still_there: str
 
 
-async def seal_and_boot(recipe: Recipe, sealer: str, folder: Path) -> Sealed:
+async def seal_and_boot(recipe: Recipe, sealer: str, folder: Path, *, choice: Choice) -> Sealed:
     images = await build_guest(recipe)
     disks = [overlay(disk, folder / f"{recipe.name}-{number}.qcow2") for number, disk in enumerate(as_disks(images))]
-    request = SealRequest(name=recipe.name, disks=tuple(disks))
+    request = SealRequest(name=recipe.name, disks=tuple(disks), **choice)
     known = sealers(SealerSettings(state=folder / "state"))
     report = await chosen(known, sealer).seal(request, lambda _: None)
     audit = await audited(disks, folder, report)
@@ -95,6 +103,7 @@ class SealedGuestTests:
     """The tests; a subclass says which sealer is tried, and on which guests."""
 
     sealer: str
+    choice: Choice = {}  # noqa: RUF012  of profile and operations; by default, the sealer's
     recipes: Mapping[str, Recipe] = RECIPES
     only_long: frozenset[str] = frozenset()  # names of recipes that `make test` leaves out
 
@@ -113,7 +122,7 @@ class SealedGuestTests:
     def sealed_as(cls, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Sealed]:
         """Return what seals a guest and boots its clone, the first time that it is asked for it."""
         folder = tmp_path_factory.mktemp("guests")
-        return cache(lambda name: asyncio.run(seal_and_boot(cls.recipes[name], cls.sealer, folder)))
+        return cache(lambda name: asyncio.run(seal_and_boot(cls.recipes[name], cls.sealer, folder, choice=cls.choice)))
 
     @pytest.fixture
     def sealed(self, request: pytest.FixtureRequest, sealed_as: Callable[[str], Sealed]) -> Sealed:

@@ -16,8 +16,10 @@ from tests.contract.erase_rig import mounted
 from tests.system.canaries import DELETED, found, plant
 
 from vmseal.model.volume import VolumeFormat
+from vmseal.seal.audit.remnants import Depth
 from vmseal.sealers.accelerator import Accelerators
 from vmseal.sealers.appliance import Appliance
+from vmseal.sealers.auditor import Auditor, AuditRequest, promise_of
 from vmseal.sealers.sealer import Disk, SealRequest
 
 SIZE = 512 << 20
@@ -65,7 +67,13 @@ def test_nothing_that_was_removed_is_left_in_the_image(
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(image), str(disk)], check=True)
     sealer = Appliance(state=image.parent / "state", cache=cache, accelerators=Accelerators(image.parent))
     request = SealRequest(name="canaries", disks=(Disk(disk, form),), deadline=800, profile="default", erase=True)
-    asyncio.run(sealer.seal(request, lambda _progress: None))
+    report = asyncio.run(sealer.seal(request, lambda _progress: None))
+    asked = AuditRequest(
+        name="canaries", disks=request.disks, promised=promise_of(report), erased=True, remnants=Depth.WHOLE
+    )
+    audit = asyncio.run(Auditor(sealer).audit(asked, lambda _progress: None))
+    assert audit.broken_promises == ()
+    assert not any(finding.name.startswith("remnants-") for finding in audit.findings)
     if form is VolumeFormat.COW:
         subprocess.run(["qemu-img", "convert", "-f", "qcow2", "-O", "raw", str(disk), str(image)], check=True)
     gone = {planted.files[path] for path in planted.removed}

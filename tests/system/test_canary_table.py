@@ -21,10 +21,12 @@ from tests.system.canaries import canary, found, plant
 from tests.system.hostile_rig import debugfs
 
 from vmseal.model.volume import VolumeFormat
+from vmseal.seal.audit.remnants import Depth
 from vmseal.seal.catalogue import Kind, dropins
 from vmseal.seal.report import SealReport
 from vmseal.sealers.accelerator import Accelerators
 from vmseal.sealers.appliance import Appliance
+from vmseal.sealers.auditor import Auditor, AuditRequest
 from vmseal.sealers.sealer import Disk, SealRequest
 
 MIB = 1 << 20
@@ -100,6 +102,13 @@ def table_of(groups: dict[bytes, str], ours: set[bytes], theirs: set[bytes]) -> 
     return "\n".join([*lines, f"| all | {sums} |", ""])
 
 
+def remnants(sealer: Appliance, disk: Path) -> set[str]:
+    """Return the kinds of remnants that an audit sees."""
+    asked = AuditRequest(name="canaries", disks=(Disk(disk, VolumeFormat.RAW),), remnants=Depth.WHOLE)
+    audit = asyncio.run(Auditor(sealer).audit(asked, lambda _progress: None))
+    return {finding.name for finding in audit.findings if finding.name.startswith("remnants-")}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
@@ -130,4 +139,6 @@ def test_of_no_group_is_a_canary_readable_after_the_seal(folder: Path) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     (RESULTS / "canaries.md").write_text(text)
     assert groups.keys() & ours == set()
+    kinds = {"remnants-free-space", "remnants-gaps", "remnants-swap"}
+    assert [remnants(sealer, image) for image in (disk, other)] == [set(), kinds]
     assert len(groups.keys() & theirs) > 100  # the search finds what is there

@@ -106,7 +106,8 @@ def test_configuration_of_1_tib_takes_no_memory(rig: Rig, name: str) -> None:
 def many_files(rig: Rig, count: int) -> Path:
     """Make an ext4 with that many files in /tmp."""
     inodes = str(count + 10_000)
-    disk = rig.ext4(rig.tree(), "-N", inodes, "-I", "128", "-b", "1024", size=max(128, count // 2000))
+    # Blocks of 2 KiB: with 1 KiB, neither a group has inodes enough, nor the folder's index room for a million names.
+    disk = rig.ext4(rig.tree(), "-N", inodes, "-I", "128", "-b", "2048", size=max(128, count // 500))
     with mounted(disk) as root:
         folder = os.open(root / "tmp", os.O_RDONLY)
         for number in range(count):

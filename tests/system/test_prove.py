@@ -25,9 +25,10 @@ from tests.system.sealed_guests import overlay
 from tests.system.trees import virt_sysprep
 
 from vmseal.model.volume import VolumeFormat
-from vmseal.proof import ProofReport, ProofRequest, Prover
+from vmseal.proof import BootBy, ProofReport, ProofRequest, Prover
 from vmseal.sealers.appliance import Appliance
-from vmseal.sealers.sealer import Disk, DiskInUse, SealRequest
+from vmseal.sealers.sealer import Disk, DiskInUse, Sealer, SealRequest
+from vmseal.sealers.virt_sysprep import VirtSysprep
 
 pytestmark = [pytest.mark.guests, pytest.mark.timeout(3600)]
 TIMEOUT = 1200.0  # seconds for a first boot on a machine that is busy
@@ -47,13 +48,21 @@ class Bench:
         images = asyncio.run(build_guest(recipe))
         return tuple(overlay(disk, self.folder / f"{n}.qcow2") for n, disk in enumerate(as_disks(images)))
 
-    def sealed(self, recipe: Recipe = DEBIAN12_EXT4) -> tuple[Disk, ...]:
+    def sealed(self, recipe: Recipe = DEBIAN12_EXT4, sealer: str = "appliance") -> tuple[Disk, ...]:
         disks = self.guest(recipe)
-        asyncio.run(self.appliance.seal(SealRequest(name=recipe.name, disks=disks), lambda _: None))
+        ours: Sealer = self.appliance if sealer == "appliance" else VirtSysprep(state=self.folder / "state")
+        asyncio.run(ours.seal(SealRequest(name=recipe.name, disks=disks), lambda _: None))
         return disks
 
-    def prove(self, disks: Sequence[Disk], timeout: float = TIMEOUT, source: Sequence[Disk] = ()) -> ProofReport:
-        request = ProofRequest(name="it", disks=tuple(disks), source=tuple(source), timeout=timeout)
+    def prove(
+        self,
+        disks: Sequence[Disk],
+        timeout: float = TIMEOUT,
+        *,
+        source: Sequence[Disk] = (),
+        boot: BootBy = BootBy.AUTO,
+    ) -> ProofReport:
+        request = ProofRequest(name="it", disks=tuple(disks), source=tuple(source), timeout=timeout, boot=boot)
         prover = Prover(state=self.folder / "state/proof", appliance=self.appliance)
         before = digests(disks)
         report = asyncio.run(prover.prove(request, lambda _: None))
@@ -102,12 +111,21 @@ def test_a_guest_that_vmseal_has_sealed_passes(bench: Bench) -> None:
     assert report.source is not None
     assert report.source["machine-id"] == identity_of([disk.path for disk in source]).machine_id
     assert report.firmware == "bios"
+    assert report.boot == ("loader" if report.accelerator == "kvm" else "kernel")
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("sealer", ["appliance", "virt-sysprep"])
 @pytest.mark.parametrize("recipe", [*RECIPES.values(), *OTHER_RELEASES.values()], ids=lambda recipe: recipe.name)
-def test_every_guest_that_vmseal_has_sealed_passes(bench: Bench, recipe: Recipe) -> None:
-    assert_proved(bench.prove(bench.sealed(recipe)), recipe)
+def test_every_guest_that_vmseal_has_sealed_passes(bench: Bench, recipe: Recipe, sealer: str) -> None:
+    assert_proved(bench.prove(bench.sealed(recipe, sealer)), recipe)
+
+
+@pytest.mark.long
+def test_a_guest_passes_with_its_own_boot_loader(bench: Bench) -> None:
+    report = bench.prove(bench.sealed(), boot=BootBy.LOADER)
+    assert report.boot == "loader"
+    assert_proved(report, DEBIAN12_EXT4)
 
 
 @pytest.mark.long
@@ -126,9 +144,10 @@ def test_a_guest_that_stock_virt_sysprep_has_sealed_does_not_pass_for_its_fixed_
 
 
 @pytest.mark.long
-def test_a_guest_that_boots_with_uefi_alone_passes(bench: Bench) -> None:
-    report = bench.prove([uefi_disk(bench.folder), *bench.sealed()])
-    assert report.firmware == "uefi"
+@pytest.mark.parametrize("boot", [BootBy.LOADER, BootBy.KERNEL])
+def test_a_guest_that_boots_with_uefi_alone_passes(bench: Bench, boot: BootBy) -> None:
+    report = bench.prove([uefi_disk(bench.folder), *bench.sealed()], boot=boot)
+    assert (report.firmware, report.boot) == ("uefi", boot.value)
     assert_proved(report, DEBIAN12_EXT4)
 
 

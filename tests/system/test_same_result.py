@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from guests.build import as_disks, build_guest
-from guests.recipes import DEBIAN12_EXT4
+from guests.recipes import DEBIAN12_EXT4, OTHER_RELEASES, Recipe
 from tests.system.trees import Tree, backend, tree_of, unexpected, virt_sysprep
 from tests.unit.seal.test_sysprep import DEBIAN_ONLY, IFCFG, IFCFG_TEXT, KEPT, NOBODY, REDHAT_ONLY, REMOVED, RHEL_ONLY
 
@@ -63,10 +63,16 @@ def overlay(path: Path, below: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module", params=[DEBIAN12_EXT4, *OTHER_RELEASES.values()], ids=lambda recipe: recipe.name)
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    found: Recipe = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tree, Tree]:
+def trees(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tree, Tree]:
     folder = tmp_path_factory.mktemp("same")
-    (image,) = as_disks(asyncio.run(build_guest(DEBIAN12_EXT4)))
+    (image,) = as_disks(asyncio.run(build_guest(recipe)))
     source = overlay(folder / "source.qcow2", image.path.resolve())
     guestfish(source, "--rw", "tar-in", str(planted(folder)), "/")
     theirs, ours = overlay(folder / "theirs.qcow2", source), overlay(folder / "ours.qcow2", source)
@@ -76,8 +82,8 @@ def trees(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tree, Tree]:
     return tree(theirs, folder), tree(ours, folder)
 
 
-def test_the_trees_are_equal_but_for_the_documented_differences(trees: tuple[Tree, Tree]) -> None:
-    assert unexpected(DEBIAN12_EXT4.name, *trees) == {}
+def test_the_trees_are_equal_but_for_the_documented_differences(recipe: Recipe, trees: tuple[Tree, Tree]) -> None:
+    assert unexpected(recipe.name, *trees) == {}
 
 
 def test_what_was_planted_was_there_to_be_removed(trees: tuple[Tree, Tree]) -> None:

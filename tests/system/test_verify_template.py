@@ -107,7 +107,6 @@ def test_a_sealed_templates_statement_is_verified_by_everybody_and_every_lie_is_
 
     verifier.output("attestation", "rotate")
     assert verifier.run("template", "verify", "tpl").returncode == 0
-    assert verifier.verify(disks).returncode == 0
 
     with held(disks[1], driver="raw"):
         for ended in (verifier.run("template", "verify", "tpl"), verifier.verify(disks)):
@@ -119,9 +118,8 @@ def test_a_sealed_templates_statement_is_verified_by_everybody_and_every_lie_is_
     for ended in (verifier.run("template", "verify", "tpl"), verifier.verify(disks)):
         assert ended.returncode == 3
         assert "refused (disk-changed)" in ended.stdout + ended.stderr
-    assert verifier.run("template", "attest", "tpl").returncode == 1
     flip(disks[1])
-    assert verifier.run("template", "verify", "tpl").returncode == 0
+    assert verifier.verify(disks).returncode == 0
 
 
 def test_a_template_without_a_seal_has_a_statement_when_it_is_asked_for(verifier: Verifier) -> None:

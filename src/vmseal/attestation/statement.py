@@ -1,7 +1,7 @@
 """What a statement says: an in-toto Statement v1 about a template's disks, with a predicate of our own.
 
-The field descriptions here are the reference (docs/reference/attestation.md is made of them). A statement names counts
-and findings, never a secret's value.
+The field descriptions here are the reference: docs/reference/attestation.schema.json is made of them. A statement names
+counts and findings, never a secret's value.
 """
 
 from __future__ import annotations

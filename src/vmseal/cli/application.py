@@ -49,10 +49,10 @@ SHOW_VERSION = inspect.Parameter(
 
 def only_seal() -> typer.Typer:
     """Return the application with ``seal`` alone: the others' libraries take as long to load as a VM to restore."""
-    from vmseal.cli import seal  # noqa: PLC0415  here or in whole()
+    from vmseal.cli import seal_command  # noqa: PLC0415  here or in whole()
 
     app = _empty()
-    seal.add_to(app)
+    seal_command.add_to(app)
     return app
 
 
@@ -65,21 +65,53 @@ def only_audit() -> typer.Typer:
     return app
 
 
+def only_template_create() -> typer.Typer:
+    """Return the application for ``template create``: with reflink, a template is made in the time that others load."""
+    from vmseal.cli import template  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    app.add_typer(template.app, name="template")
+    return app
+
+
+def only_vm() -> typer.Typer:
+    """Return the application with ``vm`` alone."""
+    from vmseal.cli import vm  # noqa: PLC0415  here or in whole()
+
+    app = _empty()
+    app.add_typer(vm.app, name="vm")
+    return app
+
+
 def whole() -> typer.Typer:
     """Return the application with all its sub-commands."""
-    # For seal and audit alone they are not loaded.
-    from vmseal.cli import appliance, attestation, audit, job, operations, programs, prove, seal, template, verify, vm  # noqa: PLC0415  as said
+    # For one of the above alone they are not loaded.
+    from vmseal.cli import (  # noqa: PLC0415  as said
+        appliance,
+        attestation,
+        audit,
+        job,
+        operations,
+        programs,
+        prove,
+        seal_command,
+        template,
+        template_audit,
+        verify,
+        vm,
+    )
 
     app = _empty()
     command(app, "up")(programs.run_up)
     command(app, "engine")(programs.run_engine)
-    seal.add_to(app)
+    seal_command.add_to(app)
     audit.add_to(app)
     prove.add_to(app)
     verify.add_to(app)
     app.add_typer(operations.app, name="operations")
     app.add_typer(appliance.app, name="appliance")
     app.add_typer(vm.app, name="vm")
+    template_audit.add_to(template.app)
     attestation.add_to(template.app)
     app.add_typer(template.app, name="template")
     app.add_typer(attestation.app, name="attestation")
@@ -88,6 +120,19 @@ def whole() -> typer.Typer:
     job.hosts.callback(invoke_without_command=True)(with_signature(_host, [CONTEXT, *common_parameters()]))
     app.add_typer(job.hosts, name="host")
     return app
+
+
+ALONE = {  # loaded without the others
+    ("seal",): only_seal,
+    ("audit",): only_audit,
+    ("template", "create"): only_template_create,
+    ("vm",): only_vm,
+}
+
+
+def for_command(command: tuple[str, ...]) -> typer.Typer:
+    """Return the application for a command of one or two words, "" where there is none."""
+    return (ALONE.get(command[:1]) or ALONE.get(command) or whole)()
 
 
 def _empty() -> typer.Typer:

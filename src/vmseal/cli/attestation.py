@@ -7,8 +7,6 @@ from typing import Annotated, Self
 
 import typer
 
-from vmseal.attestation.envelope import of_json
-from vmseal.attestation.refused import Refused
 from vmseal.cli.client import EngineClient, find_access
 from vmseal.cli.exits import CommandError, ExitCode
 from vmseal.cli.lookup import find_template
@@ -93,6 +91,9 @@ def attest(
 
 
 def _signers(envelope: Json) -> str:
+    from vmseal.attestation.envelope import of_json  # noqa: PLC0415  it loads slowly
+    from vmseal.attestation.refused import Refused  # noqa: PLC0415   as above
+
     try:
         return ", ".join(one.key_id for one in of_json(dict(envelope)).signatures)
     except Refused as error:

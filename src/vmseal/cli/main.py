@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmseal.cli import application
+from vmseal.cli import plain
+from vmseal.cli.options import Given, with_errors
+from vmseal.cli.sysprep_options import Word
 
 SEAL = "seal"
 VIRT_SYSPREP = "virt-sysprep"
-ALONE = {SEAL: application.only_seal, "audit": application.only_audit}  # loaded without the others
 VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
 
 
@@ -19,19 +21,31 @@ def main() -> None:
     arguments = sys.argv[1:]
     if Path(sys.argv[0]).name == VIRT_SYSPREP:
         arguments = [SEAL, "--profile", "sysprep", "--lines", *arguments]
-    app = ALONE.get(command_of(arguments), application.whole)()
-    app(arguments, prog_name="vmseal")
+    command = command_of(arguments)
+    if command[:1] == (SEAL,) and plain.COMPLETION not in os.environ and (read := plain.read(arguments, SEAL)):
+        _seal(*read)
+        return
+    from vmseal.cli import application  # noqa: PLC0415  see vmseal.cli.plain
+
+    application.for_command(command)(arguments, prog_name="vmseal")
 
 
-def command_of(arguments: Sequence[str]) -> str:
-    """Return the sub-command: the first word that is neither an option nor an option's value; "" without one."""
+def _seal(given: Given, words: Sequence[Word]) -> None:
+    from vmseal.cli import seal, seal_options  # noqa: PLC0415  for the others this would be for nothing
+
+    options = given.completed(os.environ)
+    with_errors(options, lambda: seal.run_seal(options, seal_options.read(words)))
+
+
+def command_of(arguments: Sequence[str]) -> tuple[str, ...]:
+    """Return the command's two words, as far as there are any: the first that is neither an option nor its value."""
     words = iter(arguments)
     for word in words:
         if word in VALUED:
             next(words, None)
         elif not word.startswith("-"):
-            return word
-    return ""
+            return word, next(words, "")
+    return ()
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from vmseal.cli.options import Options, command
 from vmseal.cli.seal import EXIT_OF, SealExit
 from vmseal.cli.seal_options import AUTO, disks_of
 from vmseal.cli.show import PIPE_WIDTH, print_json
-from vmseal.proof import Firmware, ProofReport, ProofRequest, Prover
+from vmseal.proof import BootBy, Firmware, ProofReport, ProofRequest, Prover
 from vmseal.proof.prover import AT_ONCE
 from vmseal.proof.request import MEMORY, TIMEOUT
 from vmseal.sealers.appliance import Appliance
@@ -76,6 +76,14 @@ FirmwareOption = Annotated[
     Firmware,
     typer.Option("--firmware", help="What the clones start with. auto: a BIOS where the disks can, else UEFI."),
 ]
+BootOption = Annotated[
+    BootBy,
+    typer.Option(
+        "--boot",
+        help="What starts the clones' kernel: the guest's boot loader, or QEMU. auto: the loader with KVM; without KVM,"
+        " where a loader takes long, QEMU if the loader's configuration says which kernel.",
+    ),
+]
 TimeoutOption = Annotated[
     float, typer.Option("--timeout", min=1, metavar="SECONDS", help="So long may the first boot take.")
 ]
@@ -101,6 +109,7 @@ def prove(
     disk_format: FormatOption = AUTO,
     source: SourceOption = None,
     firmware: FirmwareOption = Firmware.AUTO,
+    boot: BootOption = BootBy.AUTO,
     timeout: TimeoutOption = TIMEOUT,
     memory: MemoryOption = MEMORY,
     allow: AllowOption = None,
@@ -116,6 +125,7 @@ def prove(
         disks=disks_of(add, disk_format),
         source=disks_of(source or [], disk_format),
         firmware=firmware,
+        boot=boot,
         timeout=timeout,
         memory=memory,
         allowed=frozenset(allow or []),
@@ -176,7 +186,7 @@ def print_report(report: ProofReport) -> None:
     if report.kept:
         console.print(f"serial consoles and journals: {report.kept}", markup=False, soft_wrap=True)
     verdict = "passed" if report.passed else "not passed"
-    how = f"{report.firmware}, {report.accelerator}, {report.seconds:.0f} s"
+    how = f"{report.firmware}, {report.boot}, {report.accelerator}, {report.seconds:.0f} s"
     console.print(f"{report.guest}: {verdict} ({how})", style="bold", markup=False, soft_wrap=True)
 
 

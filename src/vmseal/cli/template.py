@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vmseal.cli import template_audit
-from vmseal.cli.audit import print_report as print_audit
 from vmseal.cli.client import EngineClient, NotFound, find_access
 from vmseal.cli.exits import CommandError, ExitCode, WrongUsage
 from vmseal.cli.lookup import disks_of, find_template, find_vm
 from vmseal.cli.options import Options, command
-from vmseal.cli.prove import print_report
 from vmseal.cli.sealing import Erase, Profile, SealerChoice, report_lines, report_of, seal_parameters
 from vmseal.cli.show import note, print_json, show_one, show_rows
-from vmseal.cli.statement import summary
 from vmseal.cli.values import TemplateValue
 from vmseal.cli.vm import NoWait
 from vmseal.cli.watch import Interrupts
 from vmseal.cli.work import Work
-from vmseal.proof import ProofReport
-from vmseal.seal.audit import AuditReport
-from vmseal.sealers.appliance.reading import Unbelievable, read
+
+if TYPE_CHECKING:
+    from vmseal.proof import ProofReport
 
 app = typer.Typer(help="Templates: sealed or plain, and versions of them.", no_args_is_help=True)
 
@@ -101,7 +97,7 @@ def show(
             _show_proof(options, _proof(client, value))
             return
         if audit:
-            _show_audit(options, template_audit.report_of(client, value))
+            _show_audit(options, client, value)
             return
         if report:
             content = report_of(client, value.id)
@@ -110,8 +106,8 @@ def show(
             show_one(options, content, lines=report_lines(content, verbose=options.verbose))
             return
         value = _value(client, value.id)
-        audited = "" if options.json else template_audit.summary(client, value)
-        statement = "" if options.json else summary(client, value.id)
+        audited = "" if options.json else _audit(client, value)
+        statement = "" if options.json else _statement(client, value)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")
     lines: list[tuple[str, object]] = [(name.replace("_", " "), getattr(value, name)) for name in names]
     lines += [("disk", disk) for disk in value.disks or ()]
@@ -139,7 +135,16 @@ def prove(
         raise typer.Exit(ExitCode.FAILED)
 
 
+def _statement(client: EngineClient, template: TemplateValue) -> str:
+    from vmseal.cli.statement import summary  # noqa: PLC0415  see application.only_template_create
+
+    return summary(client, template.id)
+
+
 def _proof(client: EngineClient, template: TemplateValue) -> ProofReport:
+    from vmseal.proof import ProofReport  # noqa: PLC0415  see application.only_template_create
+    from vmseal.sealers.appliance.reading import Unbelievable, read  # noqa: PLC0415   as above
+
     try:
         return read(ProofReport, client.get(f"templates/{template.id}/proof"), "the proof")
     except Unbelievable as error:
@@ -150,17 +155,26 @@ def _show_proof(options: Options, proof: ProofReport) -> None:
     if options.json:
         print_json(proof.as_json())
     else:
+        from vmseal.cli.prove import print_report  # noqa: PLC0415  see application.only_template_create
+
         print_report(proof)
 
 
-def _show_audit(options: Options, report: AuditReport) -> None:
+def _audit(client: EngineClient, template: TemplateValue) -> str:
+    from vmseal.cli.template_audit import summary  # noqa: PLC0415  see application.only_template_create
+
+    return summary(client, template)
+
+
+def _show_audit(options: Options, client: EngineClient, template: TemplateValue) -> None:
+    from vmseal.cli.audit import print_report  # noqa: PLC0415  see application.only_template_create
+    from vmseal.cli.template_audit import report_of as audit_of  # noqa: PLC0415  as above
+
+    report = audit_of(client, template)
     if options.json:
         print_json(report.as_json())
     else:
-        print_audit(report)
-
-
-command(app, "audit")(template_audit.audit)
+        print_report(report)
 
 
 @command(app, "remove")

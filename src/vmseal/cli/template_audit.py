@@ -21,7 +21,7 @@ from vmseal.cli.audit import (
 from vmseal.cli.client import EngineClient, NotFound, find_access
 from vmseal.cli.exits import CommandError, ExitCode, WrongUsage
 from vmseal.cli.lookup import find_template
-from vmseal.cli.options import Options
+from vmseal.cli.options import Options, command
 from vmseal.cli.show import note, show_rows
 from vmseal.cli.values import TemplateValue
 from vmseal.cli.watch import Interrupts
@@ -44,6 +44,11 @@ class Row:
     medium: int = 0
     low: int = 0
     id: str
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make ``audit`` a sub-command of ``template``."""
+    command(app, "audit")(audit)
 
 
 def _row(template: TemplateValue, result: str, report: AuditReport | None = None) -> Row:

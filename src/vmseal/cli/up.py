@@ -196,6 +196,7 @@ class Up:
             print(json.dumps(asdict(self._state())), flush=True)  # noqa: T201  the program's output
             return
         lines = {
+            "web UI": f"{self.url}/",
             "API": f"{self.url}/ovirt-engine/api",
             "user": "admin@internal",
             "password": f"in {self._password_path}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -75,7 +76,13 @@ def _compare(options: Options, statement: Statement, disks: Sequence[Path]) -> N
     for disk in disks:
         require_not_written(disk)
     with running.shown(quiet=options.json) as show:
-        digests = digest_files(disks, Course(lambda percent: show(SealProgress(percent, "computing digests"))))
+        step = 1 if sys.stderr.isatty() else 25  # a bar moves with each percent, a log gets a few lines
+
+        def progress(percent: float) -> None:
+            if percent % step == 0:
+                show(SealProgress(percent, "computing digests"))
+
+        digests = digest_files(disks, Course(progress))
     for disk in disks:  # a VM that was started meanwhile
         require_not_written(disk)
     require_disks(statement, digests, names)

@@ -18,7 +18,7 @@ from vmseal.cli.exits import CommandError, Interrupted
 from vmseal.cli.options import Options
 from vmseal.cli.values import JobValue, StepValue
 
-POLL = 0.4  # seconds between two looks at a job
+POLLS = (0.05, 0.4)  # seconds between two looks at a job: at first, and at most
 _MARKS = {"started": "[yellow]…[/]", "finished": "[green]✓[/]", "failed": "[red]✗[/]", "aborted": "[red]✗[/]"}
 
 
@@ -93,6 +93,7 @@ class Watch:
     def follow(self, job_id: str) -> Watched:
         """Return the job when it has ended. Ctrl-C cancels it and waits for its undo; a second one leaves."""
         cancelled = False
+        poll, longest = POLLS
         with _Display(self._console) as display:
             while True:
                 job = self._client.patiently(lambda: read_job(self._client, job_id))
@@ -104,9 +105,10 @@ class Watch:
                     display.say("Cancelling; the engine undoes what was done (Ctrl-C again: do not wait for it)")
                     self._client.patiently(lambda: self._cancel(job_id))
                 if cancelled:
-                    threading.Event().wait(POLL)  # the interrupt has fired already: it would not wait
+                    threading.Event().wait(poll)  # the interrupt has fired already: it would not wait
                 else:
-                    self._interrupts.wait(POLL)
+                    self._interrupts.wait(poll)
+                poll = min(poll * 1.5, longest)
 
     def _cancel(self, job_id: str) -> None:
         with contextlib.suppress(Refused, NotFound):  # it ended in the meantime; the next look says how

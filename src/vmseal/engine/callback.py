@@ -6,7 +6,6 @@ generation, a seal that the host does not know any more has failed. See docs/ref
 
 from __future__ import annotations
 
-import asyncio
 import time
 import uuid
 from abc import ABC, abstractmethod
@@ -74,12 +73,13 @@ class HostJobCallback(ABC):
 
     async def wait(self) -> Outcome:
         """Return how the job ended. It has ended then: nothing of it runs on a host that can be reached."""
-        while True:
-            outcome = await self._poll()
-            if outcome is not None:
-                return outcome
-            await self._abort_if_asked()
-            await asyncio.sleep(self._interval)
+        with self._hosts.job_ends.of(self._job.id) as end:
+            while True:
+                outcome = await self._poll()
+                if outcome is not None:
+                    return outcome
+                await self._abort_if_asked()
+                await end.wait(self._interval)
 
     async def _poll(self) -> Outcome | None:
         """Look once; None means: not ended, or not known."""
@@ -171,10 +171,10 @@ class VirtJobCallback(HostJobCallback):
 
 
 class ProofCallback(VirtJobCallback):
-    """Polls a proof, which leaves no trace either; it has changed nothing, so it can be asked for again."""
+    """Polls a proof, which leaves no trace either; it has changed nothing."""
 
     async def _vanished(self, host: HostConnection) -> Outcome | None:
-        return self._abort or Outcome.failed(f"Host {host.name} does not know the proof any more: ask for it again")
+        return self._abort or Outcome.failed(f"Host {host.name} does not know the proof any more: try again")
 
 
 class AuditCallback(VirtJobCallback):

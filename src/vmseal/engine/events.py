@@ -40,6 +40,7 @@ class EventCode(IntEnum):
     TEMPLATE_PROOF_PASSED = 20011
     TEMPLATE_PROOF_NOT_PASSED = 20012
     TEMPLATE_PROOF_FAILED = 20013
+    USER_ADD_VM_TEMPLATE_PROOF_FAILURE = 20014
     TEMPLATE_AUDIT_STARTED = 20020
     TEMPLATE_AUDIT_PASSED = 20021
     TEMPLATE_AUDIT_NOT_PASSED = 20022
@@ -90,6 +91,10 @@ EVENTS: dict[EventCode, tuple[Severity, str]] = {
     EventCode.USER_ADD_VM_TEMPLATE_SEAL_FAILURE: (
         _ERROR,
         "Template {template} could not be created from VM {vm}: sealing failed: {reason}",
+    ),
+    EventCode.USER_ADD_VM_TEMPLATE_PROOF_FAILURE: (
+        _ERROR,
+        "Template {template} could not be created from VM {vm}: its proof has not passed: {reason}",
     ),
     EventCode.USER_UPDATE_VM_TEMPLATE: (_NORMAL, "Template {template} was edited by {user}."),
     EventCode.USER_REMOVE_VM_TEMPLATE: (_NORMAL, "Removal of template {template} was started by {user}."),

@@ -47,7 +47,7 @@ from vmseal.rpc.verb import EXTENSION_FEATURE
 
 log = structlog.get_logger(__name__)
 
-TASK_INTERVAL = 0.2  # seconds between two looks at an SPM task; most take less
+TASK_INTERVALS = (0.02, 0.3)  # seconds between two looks at an SPM task: at first, as most take no longer; and at most
 TASK_LIMIT = 600.0  # seconds; creating and deleting files takes no longer even on slow disks
 INSPECTION_LIMIT = 600.0  # seconds: qemu-img check reads all of an image's metadata
 PING_LIMIT = 15.0  # seconds; a host that does not answer so simple a question for so long is not up
@@ -240,11 +240,28 @@ class HostConnection:
         await self.call("VM.seal", parameters, correlation_id=correlation_id)
 
     async def prove(
-        self, job_id: str, template_id: str, *, volumes: Sequence[VolumeAddress], correlation_id: str
+        self,
+        job_id: str,
+        template_id: str,
+        *,
+        volumes: Sequence[VolumeAddress],
+        correlation_id: str,
+        source: Sequence[VolumeAddress] = (),
+        allow_illegal: bool = False,
     ) -> None:
         """Start a proof: two clones of these volumes are booted; ``template_id`` names what a failure leaves."""
-        images = [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in volumes]
-        parameters = verb.ProveTemplate(template_id=template_id, job_id=job_id, pool=self.storage.pool, images=images)
+
+        def references(addresses: Sequence[VolumeAddress]) -> list[verb.ImageReference]:
+            return [verb.ImageReference(domain=at.domain, image=at.image, volume=at.volume) for at in addresses]
+
+        parameters = verb.ProveTemplate(
+            template_id=template_id,
+            job_id=job_id,
+            pool=self.storage.pool,
+            images=references(volumes),
+            source=references(source),
+            allow_illegal=allow_illegal,
+        )
         await self.call("Vmseal.proveTemplate", parameters, correlation_id=correlation_id)
 
     async def proof(self, job_id: str) -> dict[str, object]:
@@ -320,13 +337,15 @@ class HostConnection:
             uuid.UUID(task_id)
         except ValueError:
             raise InternalError(f"Host {self.name} answered {what} with {task_id!r}, not with a task's id") from None
+        interval, longest = TASK_INTERVALS
         async with asyncio.timeout(TASK_LIMIT):
             while True:
                 reply = await self.call("Task.getStatus", verb.TaskParameters(task=task_id))
                 task = parsed(unwrapped(reply), TaskReply, "Task.getStatus")
                 if task.taskState == "finished":
                     break
-                await asyncio.sleep(TASK_INTERVAL)
+                await asyncio.sleep(interval)
+                interval = min(interval * 2, longest)
         try:
             await self.call("Task.clear", verb.TaskParameters(task=task_id))
         except VerbError as error:

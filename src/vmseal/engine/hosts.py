@@ -12,6 +12,7 @@ from vmseal.engine.database import Database
 from vmseal.engine.events import EventCode, Subject, record
 from vmseal.engine.host_connection import HostConnection
 from vmseal.engine.host_replies import DomainStats
+from vmseal.engine.job_ends import JobEnds
 from vmseal.engine.tables import Host, StorageDomain
 from vmseal.model.entities import DomainStatus, HostStatus
 from vmseal.model.errors import VerbError
@@ -23,9 +24,20 @@ WORTH_STORING = 1 << 24  # bytes of free space; smaller changes would cost a tra
 
 
 class Hosts:
-    """All hosts that the engine talks to; ``interval`` in seconds between two looks at one."""
+    """All hosts that the engine talks to; ``interval`` in seconds between two looks at one.
 
-    def __init__(self, database: Database, connections: Sequence[HostConnection], *, interval: float = 2.0) -> None:
+    ``job_ends`` hears the events of their connections.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        connections: Sequence[HostConnection],
+        *,
+        job_ends: JobEnds,
+        interval: float = 2.0,
+    ) -> None:
+        self.job_ends = job_ends
         self._database = database
         self._connections = {connection.id: connection for connection in connections}
         self._interval = interval

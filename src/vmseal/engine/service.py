@@ -30,6 +30,7 @@ from vmseal.engine.durable import Durable
 from vmseal.engine.host_connection import HostConnection
 from vmseal.engine.hosts import Hosts
 from vmseal.engine.housekeeping import keep_clean
+from vmseal.engine.job_ends import JobEnds
 from vmseal.engine.password import AdminPassword, admin_password
 from vmseal.engine.settings import EngineSettings
 from vmseal.engine.sign_in import Sessions, SignIn
@@ -134,19 +135,20 @@ def _tell(password: AdminPassword) -> None:
 
 def _hosts(database: Database, settings: EngineSettings) -> Hosts:
     made = inventory.ensure(database, settings)
+    ends = JobEnds()
     if made.storage is None:
-        return Hosts(database, [], interval=settings.host_interval)
+        return Hosts(database, [], job_ends=ends, interval=settings.host_interval)
     context = _host_context(settings)
     connections = [
         HostConnection(
             host.id,
             host.address.name,
-            caller=Client(host.address.address, host.address.port, ssl=context),
+            caller=Client(host.address.address, host.address.port, ssl=context, on_event=ends.on_event),
             storage=made.storage,
         )
         for host in made.hosts
     ]
-    return Hosts(database, connections, interval=settings.host_interval)
+    return Hosts(database, connections, job_ends=ends, interval=settings.host_interval)
 
 
 def _host_context(settings: EngineSettings) -> ssl.SSLContext | None:

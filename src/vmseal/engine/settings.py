@@ -81,6 +81,9 @@ class EngineSettings(BaseSettings):
     seal_erase: bool | None = Field(
         default=None, description="make deleted data unreadable, unless a request says it; None: the host's setting"
     )
+    require_proof: bool = Field(
+        default=False, description="a sealed template becomes ok only when a proof of it has passed; else it is undone"
+    )
     finished_jobs_kept: float = Field(default=600, ge=0, description="how long finished jobs can be seen")
     failed_jobs_kept: float = Field(default=3600, ge=0, description="how long failed jobs can be seen")
     session_timeout: float = Field(default=1800, gt=0, description="an unused session ends after this time")

@@ -107,9 +107,11 @@ def renew(session: Session, template: Template, folder: Path, *, subject: Subjec
     ``folder`` is the engine's. A statement that was made before gives way, and stays when no new one can be made.
     Returns why there is none, "" when there is one or nothing was digested.
     """
-    row = session.get(Attestation, template.id)
+    session.flush()
+    row = session.get(Attestation, template.id, with_for_update=True, populate_existing=True)
     if row is None:
         return ""
+    session.refresh(template)  # an audit and a proof may end at once: the later one must see what the other has written
     try:
         statement = build(template, Digests.model_validate(row.digests))
         row.envelope = sign(statement, attestation_keys.signing_key(session, folder)).as_json()

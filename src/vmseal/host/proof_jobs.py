@@ -13,7 +13,7 @@ from vmseal.host.storage import Storage, lock_name, lock_names_of_templates
 from vmseal.host.verbs import Handler
 from vmseal.model.errors import GeneralError, VerbError
 from vmseal.model.job import JobType
-from vmseal.proof import Firmware, ProofReport, ProofRequest
+from vmseal.proof import BootBy, Firmware, ProofReport, ProofRequest
 from vmseal.rpc import verb
 from vmseal.rpc.verb import ImageReference, ProofOptions
 from vmseal.sealers.sealer import Disk, SealError, SealProgress
@@ -46,6 +46,7 @@ class Proofs:
             disks=disks,
             source=source,
             firmware=Firmware(options.firmware),
+            boot=BootBy(options.boot),
             timeout=options.timeout or self.timeout,
             memory=min(options.memory or self.memory, self.memory),
             allowed=frozenset(options.allowed),
@@ -104,7 +105,8 @@ class ProofJobs:
             shared |= lock_names_of_templates(domain, domain.image(reference.image))
         job.operation = "waiting for the images"
         async with self._locks.hold(shared=shared, exclusive=()):
-            disks, source = self._disks(parameters.images), self._disks(parameters.source)
+            disks = self._disks(parameters.images, allow_illegal=parameters.allow_illegal)
+            source = self._disks(parameters.source)
             request = self._proofs.request(parameters.template_id, disks, source=source, options=options)
 
             def show(progress: SealProgress) -> None:
@@ -112,9 +114,10 @@ class ProofJobs:
 
             job.report = (await self._proofs.prover.prove(request, show)).as_json()
 
-    def _disks(self, references: Sequence[ImageReference]) -> tuple[Disk, ...]:
+    def _disks(self, references: Sequence[ImageReference], *, allow_illegal: bool = False) -> tuple[Disk, ...]:
+        images = [self._storage.domain(reference.domain).image(reference.image) for reference in references]
         volumes = [
-            self._storage.domain(reference.domain).image(reference.image).prepare(reference.volume)[0]
-            for reference in references
+            image.prepare(reference.volume, allow_illegal=allow_illegal)[0]
+            for image, reference in zip(images, references, strict=True)
         ]
         return tuple(Disk(volume.path, volume.load().format) for volume in volumes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -102,8 +103,8 @@ class VirtJobs:
             except SealError as error:
                 raise GeneralError(f"[{error.reason}] {error}") from error
 
-        limit = request.deadline + GRACE + self._auditing.deadline
-        limit += self._digesting.deadline if options.digests else 0.0
+        beside = max(self._auditing.deadline, self._digesting.deadline if options.digests else 0.0)
+        limit = request.deadline + GRACE + beside
         self._jobs.add(Job(id=parameters.job_id, type=JobType.VIRT, description="seal_vm", body=body, deadline=limit))
 
     async def _seal(self, job: Job, parameters: Seal, *, sealer: Sealer, request: SealRequest) -> None:
@@ -127,22 +128,35 @@ class VirtJobs:
                 for volume in volumes:
                     sealing.enter_context(volume.sealing())
                 report = await run_sealer(job, sealer, replace(request, disks=disks))
-                await self._audit(job, parameters, report, disks)
                 for volume in volumes:  # what was sealed must not come back after a power failure
                     await in_thread(sync_file, volume.path)
-                if parameters.options and parameters.options.digests:
-                    await self._digest(job, parameters.images, volumes)
+                await self._look(job, parameters, report, disks=disks, volumes=volumes)
 
-    async def _digest(self, job: Job, images: Sequence[ImageReference], volumes: Sequence[Volume]) -> None:
+    async def _look(
+        self, job: Job, parameters: Seal, report: SealReport, *, disks: tuple[Disk, ...], volumes: Sequence[Volume]
+    ) -> None:
+        """Audit what was sealed, and digest it beside; what the audit does not let pass needs no digests."""
+        digesting = asyncio.create_task(self._digest(job, parameters, volumes))
+        try:
+            await self._audit(job, parameters, report, disks)
+            await digesting
+        except BaseException:
+            digesting.cancel()
+            await asyncio.wait({digesting})
+            raise
+
+    async def _digest(self, job: Job, parameters: Seal, volumes: Sequence[Volume]) -> None:
         """Digest what was sealed. The seal is good without it: a failure is only told to who asks for the digests."""
+        if parameters.options is None or not parameters.options.digests:
+            return
 
         def show(percent: float) -> None:
             job.operation = f"computing digests: {percent:.0f} %"
 
         try:
-            digests = await self._digesting.digest(images, volumes, show)
+            digests = await self._digesting.digest(parameters.images, volumes, show)
             job.digests = replace(digests, catalogue=catalogue_version()).as_json()
-        except (Undigested, VerbError) as error:
+        except (Undigested, VerbError, OSError) as error:
             job.undigested = str(error)
             logger.warning("sealed, but not digested", error=str(error))
 

@@ -2,6 +2,6 @@
 
 from vmseal.proof.prover import Prover
 from vmseal.proof.report import CloneReport, ProofReport
-from vmseal.proof.request import Firmware, ProofRequest
+from vmseal.proof.request import BootBy, Firmware, ProofRequest
 
-__all__ = ["CloneReport", "Firmware", "ProofReport", "ProofRequest", "Prover"]
+__all__ = ["BootBy", "CloneReport", "Firmware", "ProofReport", "ProofRequest", "Prover"]

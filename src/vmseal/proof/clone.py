@@ -16,6 +16,7 @@ from pathlib import Path
 
 from vmseal import process
 from vmseal.proof import firmware
+from vmseal.proof.kernel import Kernel
 from vmseal.proof.request import Firmware
 from vmseal.sealers import disks
 from vmseal.sealers.accelerator import Accelerator
@@ -54,6 +55,7 @@ class Machine:
     hardware: Hardware
     firmware: Firmware
     network: str  # QEMU's options after ``-netdev``
+    kernel: Kernel | None = None  # None: the guest's boot loader starts it
 
     def command(self, opened: Sequence[OpenDisk], firmware_options: Sequence[str]) -> list[str]:
         """Return QEMU's command line for these disks."""
@@ -67,11 +69,13 @@ class Machine:
         command += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         command += ["-device", "virtio-rng-pci", "-netdev", self.network]
         command += ["-device", f"virtio-net-pci,netdev=net,mac={mac}", *firmware_options]
+        command += self.kernel.words if self.kernel else []
         for number, disk in enumerate(opened):
             for layer in disk.layers:
                 command += ["-add-fd", f"fd={layer.descriptor},set={layer.descriptor}"]
             command += ["-blockdev", json.dumps({"node-name": f"disk{number}", **block_device(disk.layers)})]
-            command += ["-device", f"virtio-blk-pci,drive=disk{number},bootindex={number}"]
+            order = "" if self.kernel else f",bootindex={number}"
+            command += ["-device", f"virtio-blk-pci,drive=disk{number}{order}"]
         return command
 
 
@@ -90,6 +94,7 @@ async def boot(machine: Machine, overlays: Sequence[Disk], folder: Path, *, time
         chains = await disks.check(overlays, writable=True)
         opened = await attachment.opened(overlays, chains, stack, is_trial=False)
         options, descriptors = firmware.options(machine.firmware, folder, stack)
+        descriptors += machine.kernel.descriptors if machine.kernel else []
         descriptors += [layer.descriptor for disk in opened for layer in disk.layers]
         command = machine.command(opened, options)
         ended = await _run(command, descriptors, booted, mark=machine.hardware.mark, timeout=timeout)

@@ -31,7 +31,7 @@ PLACES = tuple(
 )
 
 
-def chosen(asked: Firmware, possible: tuple[str, ...]) -> Firmware:
+def chosen(asked: Firmware, possible: tuple[str, ...], *, needs_loader: bool = True) -> Firmware:
     """Return the firmware to start with; ``possible``: what the disks have boot code for.
 
     Raises:
@@ -40,6 +40,8 @@ def chosen(asked: Firmware, possible: tuple[str, ...]) -> Firmware:
     """
     if asked is not Firmware.AUTO:
         return asked
+    if not possible and not needs_loader:
+        return Firmware.BIOS
     if not possible:
         raise UnsupportedGuest(
             "there is no boot loader on the first disk, neither for a BIOS nor for UEFI: no clone can start from it."

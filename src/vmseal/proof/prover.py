@@ -8,21 +8,31 @@ import platform
 import stat
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import vmseal
-from vmseal.proof import clone, firmware, workshop
+from vmseal.proof import clone, firmware, kernel, workshop
 from vmseal.proof.clone import Booted, Machine
 from vmseal.proof.comparison import Comparison, compare, newly_failed
 from vmseal.proof.report import CloneReport, ProofReport
-from vmseal.proof.request import ProofRequest
+from vmseal.proof.request import BootBy, ProofRequest
 from vmseal.seal.identities import IdentitiesReport
 from vmseal.sealers import disks
+from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.appliance import Appliance
 from vmseal.sealers.appliance.reading import Unbelievable, read
 from vmseal.sealers.appliance.request import question
-from vmseal.sealers.sealer import ApplianceFailed, Disk, DiskInUse, SealError, SealProgress, SealRequest
+from vmseal.sealers.sealer import (
+    ApplianceFailed,
+    Disk,
+    DiskInUse,
+    SealError,
+    SealProgress,
+    SealRequest,
+    UnsupportedGuest,
+)
 
 LOOK_DEADLINE = 600.0  # seconds to read the identities of a guest; 2 without KVM
 AT_ONCE = 2  # proofs
@@ -53,6 +63,15 @@ class _Clone:
         return self.booted.why or "it switched itself off before its first boot had ended"
 
 
+@dataclass(frozen=True)
+class _Origin:
+    """What clones are made of: the disks below them, who that is, and the machine that they are."""
+
+    below: tuple[Disk, ...]
+    found: IdentitiesReport
+    machine: Machine
+
+
 class Prover:
     """Proves templates, ``limit`` at once; what a proof needs, and what a failed one leaves, is in ``state``."""
 
@@ -71,8 +90,8 @@ class Prover:
         """
         progress(SealProgress(0.0, "waiting for other proofs"))
         async with workshop.turn(self._state, self._limit):
-            with workshop.work_folder(self._state) as folder:
-                return await _Proof(self._state, self._appliance, request, folder, progress).run()
+            with workshop.work_folder(self._state) as folder, ExitStack() as stack:
+                return await _Proof(self._state, self._appliance, request, folder, progress, stack).run()
 
 
 class _Proof:
@@ -85,7 +104,9 @@ class _Proof:
         request: ProofRequest,
         folder: Path,
         progress: Callable[[SealProgress], None],
+        stack: ExitStack,  # holds what is open until the end
     ) -> None:
+        self._stack = stack
         self._state = state
         self._appliance = appliance
         self._request = request
@@ -98,57 +119,76 @@ class _Proof:
         self._say(0.0, "checking the disks")
         before = await _files([*request.disks, *request.source])
         self._say(CHECKED, "looking at the template, and preparing its clones")
-        below = await workshop.overlays(request.disks, self._folder, "template")
-        template = await self._look(below, prepare=True)
+        machine = await self._machine()
+        template = await self._prepared(machine, request.disks, "template")
         source = await self._look(request.source) if request.source else None
-        machine = await self._machine(template)
         self._say(PREPARED, "booting two clones")
-        clones = await self._clones(machine, below)
+        clones = await self._clones(template)
         known = set(request.allowed_failed_units)
         if source and newly_failed([each.found for each in clones], known):
             self._say(BOOTED, "booting the source, whose units may fail as well")
             known |= await self._failed_in_source(machine)
         if await _files([*request.disks, *request.source]) != before:
             raise DiskInUse("somebody has changed the disks while they were proved; try again when they are at rest")
-        report = self._report(clones, template, source, (machine, known))
+        report = self._report(clones, template, source, known)
         self._say(100.0, "done")
         return report
 
     def _say(self, percent: float, operation: str) -> None:
         self._show(SealProgress(percent, operation))
 
-    async def _look(self, disks_: Sequence[Disk], *, prepare: bool = False) -> IdentitiesReport:
+    async def _look(
+        self, disks_: Sequence[Disk], *, prepare: bool = False, parcel: Disk | None = None
+    ) -> IdentitiesReport:
         """Read the identities; with ``prepare`` the guest, in overlays, gets what ends its first boot."""
-        asked = SealRequest(name=self._request.name, disks=tuple(disks_), dry_run=not prepare, deadline=LOOK_DEADLINE)
-        answer = await self._appliance.ask(asked, {**question("identities", asked), "prepare": prepare}, lambda _: None)
+        given = (*disks_, *([parcel] if parcel else []))
+        asked = SealRequest(name=self._request.name, disks=given, dry_run=not prepare, deadline=LOOK_DEADLINE)
+        words = {**question("identities", asked), "prepare": prepare, "parcel": parcel is not None}
+        answer = await self._appliance.ask(asked, words, lambda _: None)
         try:
             return read(IdentitiesReport, answer.report, "the guest's identities")
         except Unbelievable as error:
             raise ApplianceFailed(f"the appliance's answer is not to be believed: {error}") from error
 
-    async def _machine(self, template: IdentitiesReport) -> Machine:
+    async def _prepared(self, machine: Machine, given: Sequence[Disk], name: str) -> _Origin:
+        """Make a layer above the disks in which the first boot ends by itself, and find out how it starts."""
+        below = await workshop.overlays(given, self._folder, name)
+        boot = self._request.boot
+        by_kernel = boot is BootBy.KERNEL or (boot is BootBy.AUTO and machine.hardware.accelerator is Accelerator.TCG)
+        parcel = kernel.parcel(self._folder) if by_kernel else None
+        found = await self._look(below, prepare=True, parcel=parcel)
+        taken = kernel.unpacked(parcel, found.boot, self._stack) if parcel and found.boot else None
+        if taken is None and boot is BootBy.KERNEL:
+            raise UnsupportedGuest(
+                "it is not sure which kernel the guest's boot loader starts (GRUB, extlinux and entries of the Boot"
+                " Loader Specification are read); use --boot loader"
+            )
+        chosen = firmware.chosen(self._request.firmware, found.firmware, needs_loader=taken is None)
+        return _Origin(below, found, replace(machine, firmware=chosen, kernel=taken))
+
+    async def _machine(self) -> Machine:
         if platform.machine() != clone.ARCHITECTURE:
             raise ApplianceFailed(
                 f"clones can be booted on {clone.ARCHITECTURE} hosts only, and this is {platform.machine()}"
             )
         hardware = replace(await self._appliance.hardware(), memory=self._request.memory)
-        chosen = firmware.chosen(self._request.firmware, template.firmware)
-        return Machine(hardware=hardware, firmware=chosen, network=await clone.network(hardware.qemu))
+        network = await clone.network(hardware.qemu)
+        return Machine(hardware=hardware, firmware=self._request.firmware, network=network)
 
-    async def _clones(self, machine: Machine, below: Sequence[Disk]) -> list[_Clone]:
+    async def _clones(self, origin: _Origin) -> list[_Clone]:
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._clone(machine, below, f"clone-{number}")) for number in NUMBERS]
+                tasks = [group.create_task(self._clone(origin, f"clone-{number}")) for number in NUMBERS]
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None  # the other one was only cancelled for it, or says the same
         return [task.result() for task in tasks]
 
-    async def _clone(self, machine: Machine, below: Sequence[Disk], name: str) -> _Clone:
+    async def _clone(self, origin: _Origin, name: str) -> _Clone:
         """Boot a clone and see who it is then."""
         folder = self._folder / name
         folder.mkdir(mode=0o700)
-        layers = await workshop.overlays(below, folder, name)
-        booted = await clone.boot(machine, layers, folder, timeout=self._request.timeout)
+        layers = await workshop.overlays(origin.below, folder, name)
+        booted = await clone.boot(origin.machine, layers, folder, timeout=self._request.timeout)
         self._say((PREPARED + BOOTED) / 2, f"{name} has come to {'the' if booted.is_over else 'no'} end")
         return _Clone(booted, await self._looked_after(booted, layers))
 
@@ -162,18 +202,17 @@ class _Proof:
             return IdentitiesReport(product="")
 
     async def _failed_in_source(self, machine: Machine) -> set[str]:
-        below = await workshop.overlays(self._request.source, self._folder, "source")
-        await self._look(below, prepare=True)
-        return set((await self._clone(machine, below, "booted-source")).failed_units)
+        origin = await self._prepared(machine, self._request.source, "source")
+        return set((await self._clone(origin, "booted-source")).failed_units)
 
     def _report(
         self,
         clones: Sequence[_Clone],
-        template: IdentitiesReport,
+        origin: _Origin,
         source: IdentitiesReport | None,
-        how: tuple[Machine, set[str]],
+        known: set[str],
     ) -> ProofReport:
-        machine, known = how
+        machine, template = origin.machine, origin.found
         found = [each.found for each in clones]
         stuck = [f"clone {n}: {each.why}" for n, each in zip(NUMBERS, clones, strict=True) if not each.has_ended]
         compared = Comparison() if stuck else compare(found, template, source, allowed=self._request.allowed)
@@ -196,6 +235,7 @@ class _Proof:
             guest=template.product,
             disks=tuple(str(disk.path) for disk in self._request.disks),
             firmware=machine.firmware.value,
+            boot=(BootBy.KERNEL if machine.kernel else BootBy.LOADER).value,
             accelerator=machine.hardware.accelerator.value,
             version=vmseal.__version__,
             seconds=round(time.monotonic() - self._begin, 1),

@@ -25,7 +25,7 @@ class ProofReport:
 
     ``template`` and ``source`` (None when it was not given) are identities as those of the clones. ``shared`` names
     what both clones have alike, ``equal_to_template`` and ``equal_to_source`` what a clone has from there. ``kept`` is
-    the folder with consoles and journals of a proof that did not pass.
+    the folder with consoles and journals of a proof that did not pass. ``boot``: what has started the clones' kernel.
     """
 
     schema: int = SCHEMA
@@ -40,6 +40,7 @@ class ProofReport:
     guest: str
     disks: tuple[str, ...]
     firmware: str
+    boot: str = "loader"
     accelerator: str
     version: str
     seconds: float

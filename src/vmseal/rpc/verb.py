@@ -342,6 +342,7 @@ class ProofOptions(Parameters):
     """How ``Vmseal.proveTemplate`` proves; None is the host's to choose, and more memory than that is not given."""
 
     firmware: Literal["auto", "bios", "uefi"] = "auto"
+    boot: Literal["auto", "loader", "kernel"] = "auto"
     timeout: float | None = None  # seconds for a first boot
     memory: int | None = Field(default=None, ge=128)  # MiB of a clone
     allowed: list[str] = Field(default_factory=list)  # identities that clones may share
@@ -360,6 +361,7 @@ class ProveTemplate(Parameters):
     images: list[ImageReference]
     source: list[ImageReference] = Field(default_factory=list)
     options: ProofOptions | None = None
+    allow_illegal: bool = False  # of the images: the template is only to become usable when the proof has passed
 
 
 class AcceptedFinding(Parameters):

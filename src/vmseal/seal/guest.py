@@ -60,6 +60,7 @@ FIRST_DNF = {"fedora": 22}  # and for the rest of the family:
 FIRST_DNF_RHEL = 8
 # Units of distributions that make host keys: Fedora and RHEL, Arch, others.
 KEY_UNITS = "/{etc,usr/lib,lib}/systemd/system/{sshd-keygen*,sshdgenkeys,ssh-keygen*,ssh-hostkeys*}.service"
+FIRST_BOOT_ONLY = re.compile(r"(?m)^ConditionFirstBoot=\s*\|?(yes|true|on|1)\s*$")
 SSH_UNITS = "/{etc,usr/lib,lib}/systemd/system/{ssh,sshd}.service"
 
 
@@ -204,7 +205,7 @@ def _init(root: Root) -> Init:
 def _makes_host_keys(root: Root) -> bool:
     # Debian 13's unit runs at systemd's first boot only, which the boot of a clone with an empty machine id is not.
     units = [_text(root, path) for path in root.glob(KEY_UNITS) if root.is_file(path)]
-    if any(not re.search(r"(?m)^ConditionFirstBoot=\s*\|?(yes|true|on|1)\s*$", text) for text in units):
+    if any(not FIRST_BOOT_ONLY.search(text) for text in units):
         return True
     # openSUSE's sshd.service calls a script of its own before it starts.
     return any(re.search(r"gen-keys|keygen", _text(root, path)) for path in root.glob(SSH_UNITS))

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 
-from vmseal.seal import catalogue, looking
+from vmseal.seal import asked, boot_files, catalogue, looking
+from vmseal.seal.boot_files import BootFiles
 from vmseal.seal.catalogue import Kind, Operation, Profile
 from vmseal.seal.devices import BlockDevice
 from vmseal.seal.errors import SealRefused
@@ -78,7 +79,7 @@ class IdentitiesReport:
 
     ``identities`` are those that must differ between any two machines. ``files``: what else the catalogue removes as an
     identity or a secret, "OPERATION PATH" with the file's digest: of use only where a clone has what its template has.
-    ``firmware``: with which the disks can be booted ("bios", "uefi").
+    ``firmware``: with which the disks can be booted ("bios", "uefi"). ``boot``: the kernel that was put on the parcel.
     """
 
     product: str
@@ -86,23 +87,31 @@ class IdentitiesReport:
     files: dict[str, str] = field(default_factory=dict)
     firmware: tuple[str, ...] = ()
     first_boot: FirstBoot | None = None
+    boot: BootFiles | None = None
 
 
 def answer(request: Mapping[str, object]) -> dict[str, object]:
     """Return the guest's :class:`IdentitiesReport` as JSON; with ``prepare`` it then gets what ends its first boot.
+
+    With ``parcel`` the last disk is none of the guest's: on that the guest's kernel and initial RAM disk are put.
 
     Raises:
         SealRefused: there is no guest, or none that can be prepared.
 
     """
     prepare = request.get("prepare") is True
+    parcel = asked.disks(request)[-1] if request.get("parcel") is True else None
+    if parcel:
+        request = {**request, "disks": asked.items(request["disks"])[:-1]}
     with looking.look(request, writable=prepare) as look:
+        entry = boot_files.find(look.root) if parcel else None
         report = IdentitiesReport(
             product=printable(look.guest.product),
             identities={name: printable(value)[:LONGEST] for name, value in identities_of(look.root).items()},
             files={printable(name): value for name, value in files_of(look.root).items()},
             firmware=tuple(_firmware(look)),
             first_boot=_first_boot(look.root),
+            boot=boot_files.write(look.root, entry, parcel) if parcel and entry else None,
         )
         if prepare:
             _prepare(look)

@@ -9,7 +9,10 @@ from collections.abc import Sequence
 
 from vmseal.seal.errors import SealRefused
 
-PACKAGES = {"lvm": "lvm2", "mdadm": "mdadm", "cryptsetup": "cryptsetup-bin", "btrfs": "btrfs-progs"}
+PACKAGES = {
+    "lvm": "lvm2", "mdadm": "mdadm", "cryptsetup": "cryptsetup-bin", "btrfs": "btrfs-progs", "btrfstune": "btrfs-progs",
+    "tune2fs": "e2fsprogs", "e2fsck": "e2fsprogs", "xfs_db": "xfsprogs",
+}  # fmt: skip
 TIMEOUT = 300.0  # seconds; the host's own deadline for the whole seal is what counts
 # There is no udev: libdevmapper and mdadm make the nodes themselves and wait for nobody.
 ENVIRONMENT = {"DM_DISABLE_UDEV": "1", "MDADM_NO_UDEV": "1", "LC_ALL": "C", "LVM_SUPPRESS_FD_WARNINGS": "1"}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from vmseal.seal.catalogue import Condition, DeleteLines, OnlyIf, Operation, Write
 from vmseal.seal.catalogue.reading import in_order
 from vmseal.seal.errors import SealRefused
+from vmseal.seal.fs_uuids import NewUuid
 from vmseal.seal.guest import Guest
 from vmseal.seal.labels import Labels
 from vmseal.seal.operations import Work, find
@@ -35,6 +36,7 @@ def run(
     *,
     settings: Settings,
     random: Randomness,
+    uuids: tuple[NewUuid, ...] = (),
     progress: Callable[[float, str], None],
 ) -> list[OperationReport]:
     """Do the operations (those on devices are passed over) and return what each did.
@@ -47,7 +49,7 @@ def run(
     """
     if guest.selinux and settings.selinux_relabel:
         root.label = Labels(root, guest.selinux)
-    work = Work(root=root, guest=guest, settings=settings, random=random)
+    work = Work(root=root, guest=guest, settings=settings, random=random, uuids=uuids)
     chosen = [operation for operation in in_order(operations) if not operation.on_devices]
     begin, reports = time.monotonic(), list[OperationReport]()
     for number, operation in enumerate(chosen):

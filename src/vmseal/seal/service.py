@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from vmseal.seal import asked, audit, catalogue, devices, identities, luks, lvm_uuids, mounts, profile, roots
+from vmseal.seal import asked, audit, catalogue, devices, fs_uuids, identities, luks, lvm_uuids, mounts, profile, roots
 from vmseal.seal.assembly import Assembly
 from vmseal.seal.catalogue import Operation
 from vmseal.seal.errors import SealRefused
@@ -31,10 +31,6 @@ Message = dict[str, object]
 # Where in the whole each stage begins, in percent.
 ASSEMBLING, INSPECTING, MOUNTING, OPERATING, ERASING, FINISHING = 0.0, 5.0, 15.0, 20.0, 60.0, 95.0
 SHOWN_EVERY = 0.1  # seconds between two operations that are shown
-NO_FS_UUIDS = (
-    "fs-uuids is not done by the appliance: a new UUID in a file system breaks the guest's fstab and boot loader. Leave"
-    " the operation out, or use --sealer virt-sysprep"
-)
 # What else a guest can be asked, by the request's "verb"; none of these writes to the disks of a template.
 VERBS: Mapping[str, Callable[[Mapping[str, object]], Message]] = {
     "audit": audit.answer,
@@ -70,6 +66,7 @@ class _Seal:
     def __init__(self, emit: Callable[[Message], None]) -> None:
         self.untouched = True
         self.stage = "starting"
+        self._uuids: tuple[fs_uuids.NewUuid, ...] = ()  # that file systems are still to get
         self._emit = emit
         self._began = time.monotonic()
         self._shown = 0.0  # when an operation was shown last
@@ -82,8 +79,6 @@ class _Seal:
         operations = _operations(request.get("operations", []), options)
         if options.get("all_progress") is True:
             self._shown_every = 0.0
-        if any(operation.code == "fs-uuids" for operation in operations):
-            raise SealRefused("appliance-unable", NO_FS_UUIDS)
         dry_run, erase = options.get("dry_run") is True, options.get("erase", True) is not False
         random = Randomness(bytes.fromhex(str(request.get("random", ""))))
         assembly = Assembly(asked.disks(request), luks.keys_from(request.get("keys", [])))
@@ -101,6 +96,9 @@ class _Seal:
             if wiping:
                 self._progress(ERASING, "erasing what was removed")
                 wiping.unmounted(assembly, broken=broken)
+            for wanted in self._uuids:
+                self._progress(FINISHING, f"a new UUID for {wanted.device}")
+                fs_uuids.change(wanted)
             self._progress(FINISHING, "closing the disks")
             changed = self._close(assembly, operations, random, wiping=wiping, dry_run=dry_run)
             if wiping:
@@ -144,7 +142,12 @@ class _Seal:
         root = Root(mounted.top, dry_run=dry_run)
         try:
             guest = identify(root)
-            reports = run(root, guest, operations, settings=settings, random=random, progress=self._operation)
+            wanted = any(operation.code == "fs-uuids" for operation in operations)
+            uuids = fs_uuids.plan(assembly.tops(), findings.broken, random) if wanted else ()
+            reports = run(
+                root, guest, operations, settings=settings, random=random, uuids=uuids, progress=self._operation
+            )
+            self._uuids = () if dry_run else uuids
         finally:
             root.close()
         if wiping:

@@ -24,6 +24,7 @@ GUARDED = (
     "/usr/lib64", "/usr/local", "/usr/sbin", "/usr/share", "/var", "/var/lib",
 )  # fmt: skip
 ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ESTALE})
+COPIED_AT_ONCE = 4 << 20  # bytes
 SELF = frozenset({"", ".", ".."})
 Match = tuple[Folder, str]
 
@@ -116,6 +117,23 @@ class Tree:
     def forget(self) -> None:
         """Look at the guest as it is again, after a dry run."""
         self._pretended.clear()
+
+    def copy(self, path: str, target: int, *, at: int, limit: int) -> int | None:
+        """Write a regular file to the descriptor, from the byte ``at`` on, and return its size; None if it is none.
+
+        A file of more than ``limit`` bytes is none either.
+        """
+        with self._located(path) as found:
+            status = self._status(*found) if found else None
+            if not found or status is None or not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+                return None
+            folder, name = found
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder.fd)
+            size = 0
+            with os.fdopen(fd, "rb") as file:
+                while part := file.read(min(COPIED_AT_ONCE, limit - size)):
+                    size += os.pwrite(target, part, at + size)
+        return size
 
     def _is(self, path: str, kind: Callable[[int], bool], follow: bool) -> bool:
         status = self.stat(path) if follow else self.lstat(path)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from vmseal.seal.guest import FIRST_BOOT_ONLY, KEY_UNITS, SSH_UNITS
 from vmseal.seal.report import GuestSystem
 from vmseal.sealers import fstab
 from vmseal.sealers.libguestfs import CommandFailed, Guestfish
@@ -24,9 +25,6 @@ from vmseal.sealers.sealer import (
 
 BLKID_TAGS = {"PART_ENTRY_UUID": "PARTUUID", "PART_ENTRY_NAME": "PARTLABEL"}
 # Each question costs 0.1 s in an emulated appliance, so one pattern asks for many files.
-# Units of distributions that make host keys: Fedora and RHEL, Arch, others.
-KEY_UNITS = "/{etc,usr/lib,lib}/systemd/system/{sshd-keygen*,sshdgenkeys,ssh-keygen*,ssh-hostkeys*}.service"
-SSH_UNITS = "/{etc,usr/lib,lib}/systemd/system/{ssh,sshd}.service"
 SSHD = "/usr/{sbin,bin}/sshd"
 SYSTEMD = "/{usr/lib,lib}/systemd/systemd"
 INIT = "/sbin/init"
@@ -199,13 +197,19 @@ async def _runs_systemd(guest: Guestfish) -> bool:
 
 
 async def _makes_host_keys(guest: Guestfish) -> bool:
-    if await guest.ask("glob-expand", KEY_UNITS):
-        return True
+    for unit in await guest.ask("glob-expand", KEY_UNITS):
+        # Debian 13's runs at systemd's first boot only, which the boot of a clone with an empty machine id is not.
+        if await guest.says("is-file", unit) and not FIRST_BOOT_ONLY.search(await _text(guest, unit)):
+            return True
     for unit in await guest.ask("glob-expand", SSH_UNITS):
         # openSUSE's sshd.service calls a script of its own before it starts.
-        if await guest.says("is-file", unit) and re.search(r"gen-keys|keygen", "\n".join(await guest.ask("cat", unit))):
+        if await guest.says("is-file", unit) and re.search(r"gen-keys|keygen", await _text(guest, unit)):
             return True
     return False
+
+
+async def _text(guest: Guestfish, path: str) -> str:
+    return "\n".join(await guest.ask("cat", path))
 
 
 async def _product(guest: Guestfish, root: str) -> str:

@@ -52,6 +52,12 @@ class UiEngine:
             self._engine = None
 
     @property
+    def pid(self) -> int:
+        """The process' id."""
+        assert self._engine is not None
+        return self._engine.process.pid
+
+    @property
     def password(self) -> str:
         """The admin's."""
         return (self.state / "engine" / "admin-password").read_text(encoding="utf-8").strip()
@@ -72,6 +78,7 @@ class UiEngine:
         """Return a client of the API that is signed in."""
         return httpx.Client(
             base_url=f"{self.url}/ovirt-engine/api",
+            verify=False,  # noqa: S501  the certificate is made by the test, on loopback
             auth=("admin@internal", self.password),
             headers={"Accept": "application/json", "Content-Type": "application/json"},
             timeout=30,

@@ -108,7 +108,8 @@ def test_what_will_be_removed_is_shown_and_nothing_is_touched(page: Page, engine
     assert engine.rows(f"SELECT status FROM vm WHERE name = '{vm}'") == [("down",)]  # noqa: S608  ours
     engine.host.behaviour.job_errors["plan_seal"] = GeneralError("[no-operating-system] No operating system was found")
     dialog.get_by_role("button", name="Show what will be removed").click()
-    expect(dialog.get_by_text("No operating system was found")).to_be_visible()
+    error = "Cannot show what a seal would remove. No operating system was found"
+    expect(dialog.get_by_text(error, exact=True)).to_be_visible()
     del engine.host.behaviour.job_errors["plan_seal"]
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.fakes.engine import EngineOnFake, engine_on_fake
+from tests.fakes.engine import PATIENCE, EngineOnFake, engine_on_fake
 
 from vmseal.engine.callback import Expected, HostJob, StorageJobCallback, VirtJobCallback
 from vmseal.engine.outcome import Outcome
@@ -150,5 +150,25 @@ def test_an_unknown_seal_has_failed_at_once(tmp_path: Path) -> None:
     async def scenario(engine: EngineOnFake, _address: VolumeAddress) -> None:
         outcome = await VirtJobCallback(engine.hosts, job(engine), watcher=Watching(), interval=60).wait()
         assert not outcome.ok
+
+    run(tmp_path, scenario, generation=0)
+
+
+def test_a_job_that_has_ended_is_noticed_before_the_next_look(tmp_path: Path) -> None:
+    async def scenario(engine: EngineOnFake, address: VolumeAddress) -> None:
+        gate = engine.host.hold("update_volume")
+        running = job(engine)
+        up = engine.hosts.up()
+        assert up is not None
+        update = VolumeUpdate(description="changed")
+        await up.update_volume(running.id, address, generation=0, update=update, correlation_id="")
+        callback = StorageJobCallback(
+            engine.hosts, running, expected=Expected(address, 0), watcher=Watching(), interval=PATIENCE * 2
+        )
+        waiting = asyncio.create_task(callback.wait())
+        await engine.until(lambda: engine.host.called("Host.getJobs") == 1)
+        gate.set()
+        async with asyncio.timeout(PATIENCE):
+            assert (await waiting).ok
 
     run(tmp_path, scenario, generation=0)

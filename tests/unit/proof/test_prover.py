@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import asdict
@@ -12,15 +13,16 @@ from typing import cast
 import pytest
 
 from vmseal.model.volume import VolumeFormat
-from vmseal.proof import Firmware, ProofReport, ProofRequest, Prover, clone
+from vmseal.proof import BootBy, Firmware, ProofReport, ProofRequest, Prover, clone
 from vmseal.proof.clone import Booted, Machine
 from vmseal.proof.request import TIMEOUT
+from vmseal.seal.boot_files import BootFiles
 from vmseal.seal.identities import FirstBoot, IdentitiesReport
 from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.appliance import Appliance
 from vmseal.sealers.appliance.appliance import Answer
 from vmseal.sealers.appliance.hardware import Hardware
-from vmseal.sealers.sealer import Disk, DiskInUse, DiskUnreadable, SealProgress, SealRequest
+from vmseal.sealers.sealer import Disk, DiskInUse, DiskUnreadable, SealProgress, SealRequest, UnsupportedGuest
 
 
 class FakeAppliance:
@@ -29,10 +31,12 @@ class FakeAppliance:
     def __init__(self) -> None:
         self.failing: dict[str, tuple[str, ...]] = {}
         self.unreadable: str = ""
+        self.accelerator = Accelerator.TCG
+        self.boot: BootFiles | None = None
         self.asked: list[tuple[str, bool, bool]] = []  # first disk, whether it is prepared, whether it is only read
 
     async def hardware(self) -> Hardware:
-        return Hardware(qemu="qemu-system-x86_64", accelerator=Accelerator.TCG, memory=256, mark="")
+        return Hardware(qemu="qemu-system-x86_64", accelerator=self.accelerator, memory=256, mark="")
 
     async def ask(
         self, request: SealRequest, question: dict[str, object], progress: Callable[[SealProgress], None]
@@ -45,8 +49,21 @@ class FakeAppliance:
         identities = {"machine-id": f"{len(self.asked):032x}"} if "clone" in name else {}
         failed = next((units for key, units in self.failing.items() if name.startswith(key)), ())
         first_boot = FirstBoot(ended=True, failed_units=failed, journal="a unit failed") if "-" in name else None
-        report = IdentitiesReport(product="Debian", identities=identities, firmware=("bios",), first_boot=first_boot)
+        report = IdentitiesReport(
+            product="Debian",
+            identities=identities,
+            firmware=("bios",),
+            first_boot=first_boot,
+            boot=self._packed(request.disks[-1].path) if question["parcel"] else None,
+        )
         return Answer(_plain(asdict(report)), Accelerator.TCG)
+
+    def _packed(self, parcel: Path) -> BootFiles | None:
+        assert parcel.name == "parcel.raw"
+        if self.boot:
+            with parcel.open("r+b") as file:
+                file.write(b"kernel")
+        return self.boot
 
 
 def _plain(data: dict[str, object]) -> dict[str, object]:
@@ -62,6 +79,7 @@ class Rig:
         self.folder = folder
         self.appliance = FakeAppliance()
         self.booted: list[str] = []
+        self.started_by: list[bytes] = []
         self.on_boot: Callable[[str], Booted] = lambda _: Booted(is_over=True, seconds=1.0)
 
     def disk(self, name: str) -> Disk:
@@ -81,15 +99,19 @@ class Rig:
         assert timeout == TIMEOUT
         assert machine.firmware is Firmware.BIOS
         assert machine.hardware.memory == 512
+        self.started_by.append(os.pread(machine.kernel.kernel, 99, 0) if machine.kernel else b"loader")
         self.booted.append(overlays[0].path.stem)
         return self.on_boot(overlays[0].path.stem)
 
-    def prove(self, *, source: bool = False, allowed: frozenset[str] = frozenset()) -> ProofReport:
+    def prove(
+        self, *, source: bool = False, allowed: frozenset[str] = frozenset(), boot: BootBy = BootBy.AUTO
+    ) -> ProofReport:
         request = ProofRequest(
             name="it",
             disks=(self.disk("web"),),
             source=(self.disk("origin"),) if source else (),
             memory=512,
+            boot=boot,
             allowed_failed_units=allowed,
         )
         prover = Prover(state=self.folder / "state", appliance=cast("Appliance", self.appliance))
@@ -164,3 +186,31 @@ def test_a_clone_that_ended_well_and_cannot_be_read_is_an_error(rig: Rig) -> Non
     rig.appliance.unreadable = "clone"
     with pytest.raises(DiskUnreadable):
         rig.prove()
+
+
+KERNEL = BootFiles(source="/boot/grub/grub.cfg", options="ro", kernel=6, initrd_at=1 << 20, initrd=0)
+
+
+@pytest.mark.parametrize(
+    ("boot", "accelerator", "found", "expected"),
+    [
+        (BootBy.AUTO, Accelerator.KVM, KERNEL, "loader"),
+        (BootBy.AUTO, Accelerator.TCG, KERNEL, "kernel"),
+        (BootBy.AUTO, Accelerator.TCG, None, "loader"),
+        (BootBy.LOADER, Accelerator.TCG, KERNEL, "loader"),
+        (BootBy.KERNEL, Accelerator.KVM, KERNEL, "kernel"),
+    ],
+)
+def test_the_loader_starts_the_clones_but_where_that_takes_long(
+    rig: Rig, boot: BootBy, accelerator: Accelerator, found: BootFiles | None, expected: str
+) -> None:
+    rig.appliance.accelerator, rig.appliance.boot = accelerator, found
+    report = rig.prove(boot=boot)
+    assert (report.passed, report.boot) == (True, expected)
+    assert rig.started_by == [expected.encode()] * 2
+
+
+def test_a_kernel_that_is_demanded_and_not_found_is_told(rig: Rig) -> None:
+    with pytest.raises(UnsupportedGuest, match="use --boot loader"):
+        rig.prove(boot=BootBy.KERNEL)
+    assert rig.booted == []

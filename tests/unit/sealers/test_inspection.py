@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from vmseal.sealers.inspection import EMPTIED, KEY_UNITS, SSHD, Inspection, inspect
+from vmseal.seal.guest import KEY_UNITS
+from vmseal.sealers.inspection import EMPTIED, SSHD, Inspection, inspect
 from vmseal.sealers.libguestfs import CommandFailed, Guestfish, quoted
 from vmseal.sealers.sealer import (
     EncryptedGuest,
@@ -78,8 +79,11 @@ def test_a_debian_guest() -> None:
     assert found.warnings == []
 
 
-def test_units_that_make_host_keys_are_noticed() -> None:
-    assert look({f"glob-expand {KEY_UNITS}": ["/usr/lib/systemd/system/sshd-keygen@.service"]}).makes_host_keys
+def test_units_that_make_host_keys_are_noticed_but_for_those_of_a_first_boot_only() -> None:
+    unit = "/usr/lib/systemd/system/sshd-keygen@.service"
+    answers = {f"glob-expand {KEY_UNITS}": [unit], f"is-file {unit}": ["true"], f"cat {unit}": ["[Unit]"]}
+    assert look(answers).makes_host_keys
+    assert not look({**answers, f"cat {unit}": ["[Unit]", "ConditionFirstBoot=yes"]}).makes_host_keys
 
 
 def test_another_init_is_noticed() -> None:

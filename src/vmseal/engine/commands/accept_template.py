@@ -93,6 +93,7 @@ def accept_add_vm_template(
         vm_name=vm.name,
         seal=request.seal,
         sealing=sealing,
+        prove=request.seal and settings.require_proof,
         disks=tuple(_plan(session, disk) for disk in disks),
     )
 

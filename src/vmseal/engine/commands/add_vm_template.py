@@ -6,10 +6,12 @@ after                 type    legality   generation    template
 CREATE_TEMPLATE       LEAF    LEGAL      1             locked
 ASSIGN_ILLEGAL        LEAF    ILLEGAL    2             locked
 SEAL                  LEAF    ILLEGAL    2             locked
+PROVE                 LEAF    ILLEGAL    2             locked
 ASSIGN_LEGAL_SHARED   SHARED  LEGAL      3             ok
 ====================  ======  =========  ============  =========
 
-Unsealed templates have no second and third phase; their disks end at generation 2.
+Unsealed templates have only the first and the last phase; their disks end at generation 2. PROVE is there when the
+engine's setting ``require_proof`` was on when the template was asked for.
 """
 
 from __future__ import annotations
@@ -19,14 +21,15 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from vmseal.engine import locks, statements
-from vmseal.engine.audits import has_passed
+from vmseal.engine import audits, locks, statements
 from vmseal.engine.commands import copy_image as copying
+from vmseal.engine.commands import prove_volumes as proving
 from vmseal.engine.commands import seal_vm_template as sealing
 from vmseal.engine.commands.audit_vm_template import record_audit
 from vmseal.engine.commands.command import CreatingCommand, Phase, Results
 from vmseal.engine.commands.copy_image import COPIED_GENERATION, copy_image, volume_source
 from vmseal.engine.commands.plan import DiskPlan, ImagePlan, Plan, SealPlan
+from vmseal.engine.commands.prove_volumes import PROOF, Proof, has_passed, prove_volumes, reasons_of
 from vmseal.engine.commands.seal_vm_template import seal_vm_template
 from vmseal.engine.commands.template_rows import delete_template
 from vmseal.engine.commands.update_volume import update_volume
@@ -43,6 +46,7 @@ FAILURES: dict[str, EventCode] = {
     TemplatePhase.CREATE_TEMPLATE: EventCode.USER_ADD_VM_TEMPLATE_CREATE_TEMPLATE_FAILURE,
     TemplatePhase.ASSIGN_ILLEGAL: EventCode.USER_ADD_VM_TEMPLATE_ASSIGN_ILLEGAL_FAILURE,
     TemplatePhase.SEAL: EventCode.USER_ADD_VM_TEMPLATE_SEAL_FAILURE,
+    TemplatePhase.PROVE: EventCode.USER_ADD_VM_TEMPLATE_PROOF_FAILURE,
     TemplatePhase.ASSIGN_LEGAL_SHARED: EventCode.USER_ADD_VM_TEMPLATE_FINISHED_FAILURE,
 }
 
@@ -56,6 +60,7 @@ class AddVmTemplatePlan(Plan):
     vm_name: str
     seal: bool
     sealing: SealPlan = SealPlan()
+    prove: bool = False
     disks: tuple[DiskPlan, ...]
 
 
@@ -69,12 +74,15 @@ class AddVmTemplate(CreatingCommand):
         self.plan = plan
 
     def phases(self) -> Sequence[Phase]:
-        """Return the phases; sealing has two more."""
+        """Return the phases; sealing has two more, and a proof one."""
         create: Phase = (TemplatePhase.CREATE_TEMPLATE, self._create_template)
         illegal: Phase = (TemplatePhase.ASSIGN_ILLEGAL, self._assign_illegal)
         seal: Phase = (TemplatePhase.SEAL, self._seal)
         shared: Phase = (TemplatePhase.ASSIGN_LEGAL_SHARED, self._assign_legal_shared)
-        return [create, illegal, seal, shared] if self.plan.seal else [create, shared]
+        prove: Phase = (TemplatePhase.PROVE, self._prove)
+        if not self.plan.seal:
+            return [create, shared]
+        return [create, illegal, seal, *([prove] if self.plan.prove else []), shared]
 
     async def _create_template(self) -> Outcome:
         limit = self.work.services.settings.copy_deadline
@@ -102,6 +110,26 @@ class AddVmTemplate(CreatingCommand):
             digests=True,
         )
         return await self.work.together([part])
+
+    async def _prove(self) -> Outcome:
+        """Have two clones booted while nobody can use the disks yet; one that does not pass is a failure here."""
+        if not self.plan.disks:  # nothing could be alike
+            return Outcome.done()
+        asked = Proof(
+            template_id=self.plan.template_id,
+            volumes=[disk.address for disk in self.plan.disks],
+            source=[disk.source for disk in self.plan.disks if disk.source],  # locked, of a VM that is down
+            allow_illegal=True,
+        )
+        limit = self.work.services.settings.proof_deadline
+        outcome = await self.work.together([prove_volumes(asked, phase=TemplatePhase.PROVE, limit=limit)])
+        proof = outcome.data.get(PROOF)
+        if not outcome.ok or (isinstance(proof, dict) and has_passed(proof)):
+            return outcome
+        if not isinstance(proof, dict):
+            return Outcome.failed("the host has said nothing of the proof")
+        kept = f" (serial consoles and journals are on the host in {proof['kept']})" if proof.get("kept") else ""
+        return Outcome.failed(f"it does not make different machines: {reasons_of(proof)}{kept}")
 
     async def _assign_legal_shared(self) -> Outcome:
         # A volume that was not sealed is LEGAL already, and setting what is set is an error.
@@ -131,6 +159,10 @@ class AddVmTemplate(CreatingCommand):
         template.status = TemplateStatus.OK.value
         report = results.get(TemplatePhase.SEAL, {}).get(sealing.REPORT)
         template.seal_report = report if isinstance(report, dict) else None
+        proof = results.get(TemplatePhase.PROVE, {}).get(PROOF)
+        if isinstance(proof, dict):
+            template.proof = proof
+            record(session, EventCode.TEMPLATE_PROOF_PASSED, self._subject(session))
         self._keep_audit(session, template, results.get(TemplatePhase.SEAL, {}))
         sizes = results[TemplatePhase.ASSIGN_LEGAL_SHARED]
         for plan in self.plan.disks:
@@ -155,7 +187,7 @@ class AddVmTemplate(CreatingCommand):
         audit = sealed.get(sealing.AUDIT)
         if isinstance(audit, dict):
             template.audit = audit
-            if not has_passed(audit):
+            if not audits.has_passed(audit):
                 record_audit(session, audit, self._subject(session))
         elif why := sealed.get(sealing.UNAUDITED):
             record(session, EventCode.TEMPLATE_NOT_AUDITED, self._subject(session), reason=str(why))
@@ -165,10 +197,10 @@ class AddVmTemplate(CreatingCommand):
         return [ImagePlan(name=disk.name, domain=disk.domain, image=disk.image) for disk in self.plan.disks]
 
     def host_jobs(self) -> Sequence[str]:
-        """Return the ids of the copies, the updates and the seal."""
+        """Return the ids of the copies, the updates, the seal and the proof."""
         per_disk = (copying.JOB, TemplatePhase.ASSIGN_ILLEGAL, TemplatePhase.ASSIGN_LEGAL_SHARED)
         jobs = [self.work.job_id(kind, disk.image) for kind in per_disk for disk in self.plan.disks]
-        return [*jobs, self.work.job_id(sealing.JOB)]
+        return [*jobs, self.work.job_id(sealing.JOB), self.work.job_id(proving.JOB)]
 
     def mark_illegal(self, session: Session) -> None:
         """Show template and disks as illegal."""

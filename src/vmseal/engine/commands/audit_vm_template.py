@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import structlog
 from sqlalchemy.orm import Session
 
-from vmseal.engine import locks
+from vmseal.engine import locks, statements
 from vmseal.engine.audits import has_passed, reasons_of
 from vmseal.engine.callback import AuditCallback
 from vmseal.engine.commands import checks
@@ -147,6 +147,8 @@ class AuditVmTemplate(Command):
         locks.release(session, self.run.id)
         bad = TaskStatus.ABORTED if outcome.cancelled else TaskStatus.FAILED
         close_job(session, self.run.id, TaskStatus.FINISHED if outcome.ok else bad, reason=outcome.reason)
+        if outcome.ok and template is not None:
+            statements.renew(session, template, self.work.services.settings.folder, subject=self.plan.subject)
 
 
 def record_audit(session: Session, audit: dict[str, object], subject: Subject) -> None:

@@ -6,30 +6,25 @@ import structlog
 from sqlalchemy.orm import Session
 
 from vmseal.engine import locks, statements
-from vmseal.engine.callback import ProofCallback
 from vmseal.engine.commands import checks
 from vmseal.engine.commands.checks import refuse
 from vmseal.engine.commands.command import Command
 from vmseal.engine.commands.plan import Plan
-from vmseal.engine.commands.seal_vm_template import await_virt_job
-from vmseal.engine.commands.work import Part, Services, StepRecord
+from vmseal.engine.commands.prove_volumes import PROOF, Proof, has_passed, prove_volumes, reasons_of
+from vmseal.engine.commands.work import Services
 from vmseal.engine.durable import Run
 from vmseal.engine.events import EventCode, Subject, record
-from vmseal.engine.host_connection import HostConnection
 from vmseal.engine.jobs import NewJob, close_job, open_job
 from vmseal.engine.locks import LockKind, Wanted
 from vmseal.engine.outcome import Outcome
 from vmseal.engine.requests import Caller, Refusal, RefusalKind
 from vmseal.engine.tables import BLANK_TEMPLATE, Template
 from vmseal.model.entities import TaskStatus
-from vmseal.model.errors import VerbError
 from vmseal.model.volume import VolumeAddress
 
 log = structlog.get_logger(__name__)
 ACTION = "prove Template"
 PHASE = "PROVE"
-JOB = "prove"
-PROOF = "proof"  # the key of the proof in the outcome's data
 
 
 class ProvePlan(Plan):
@@ -89,31 +84,8 @@ class ProveVmTemplate(Command):
 
     async def _prove(self) -> Outcome:
         limit = self.work.services.settings.proof_deadline
-        part = Part(key=(), phase=PHASE, description="Booting two clones", limit=limit, body=self._body)
-        return await self.work.together([part])
-
-    async def _body(self, step: StepRecord) -> Outcome:
-        job_id = step.work.job_id(JOB)
-        if step.host_id is None:
-            host = await step.on_host(_with_extensions)
-            await step.set_host(host.id)
-            if refused := await self._start(host, job_id):
-                return refused
-        outcome = await await_virt_job(step, job_id, ProofCallback)
-        if not outcome.ok:
-            return outcome
-        proof = await step.on_host(lambda host: host.proof(job_id), only=step.host_id)
-        return Outcome.done(**{PROOF: proof})
-
-    async def _start(self, host: HostConnection, job_id: str) -> Outcome | None:
-        plan = self.plan
-        try:
-            await host.prove(job_id, plan.template_id, volumes=plan.volumes, correlation_id=plan.correlation_id)
-        except OSError as error:
-            log.warning("not known whether the proof has started", job=job_id, host=host.name, error=str(error))
-        except VerbError as error:
-            return Outcome.failed(f"Host {host.name} refused to prove: {error}")
-        return None
+        proof = Proof(template_id=self.plan.template_id, volumes=self.plan.volumes)
+        return await self.work.together([prove_volumes(proof, phase=PHASE, limit=limit)])
 
     def _finish(self, session: Session, outcome: Outcome) -> None:
         proof = outcome.data.get(PROOF)
@@ -121,20 +93,15 @@ class ProveVmTemplate(Command):
         if outcome.ok and isinstance(proof, dict):
             if template is not None:
                 template.proof = proof
-                statements.renew(session, template, self.work.services.settings.folder, subject=_subject(self.plan))
-            passed = proof.get("passed") is True
-            code = EventCode.TEMPLATE_PROOF_PASSED if passed else EventCode.TEMPLATE_PROOF_NOT_PASSED
-            record(session, code, _subject(self.plan), reason=_reasons(proof))
+            code = EventCode.TEMPLATE_PROOF_PASSED if has_passed(proof) else EventCode.TEMPLATE_PROOF_NOT_PASSED
+            record(session, code, _subject(self.plan), reason=reasons_of(proof))
         else:
             record(session, EventCode.TEMPLATE_PROOF_FAILED, _subject(self.plan), reason=outcome.reason)
         locks.release(session, self.run.id)
         bad = TaskStatus.ABORTED if outcome.cancelled else TaskStatus.FAILED
         close_job(session, self.run.id, TaskStatus.FINISHED if outcome.ok else bad, reason=outcome.reason)
-
-
-def _reasons(proof: dict[str, object]) -> str:
-    reasons = proof.get("reasons")
-    return "; ".join(map(str, reasons)) if isinstance(reasons, list) else ""
+        if outcome.ok and template is not None:
+            statements.renew(session, template, self.work.services.settings.folder, subject=_subject(self.plan))
 
 
 def _subject(plan: ProvePlan) -> Subject:
@@ -144,9 +111,3 @@ def _subject(plan: ProvePlan) -> Subject:
         template_id=plan.template_id,
         template=plan.template_name,
     )
-
-
-async def _with_extensions(host: HostConnection) -> HostConnection:
-    if not host.has_extensions:
-        raise VerbError(f"Host {host.name} cannot prove templates: it is no host of vmseal")
-    return host

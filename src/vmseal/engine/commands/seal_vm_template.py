@@ -111,8 +111,8 @@ async def _await(step: StepRecord, job_id: str, *, audit_required: bool, digests
 
 async def _fetch_report(host: HostConnection, job_id: str, *, digests: bool) -> Outcome:
     if not host.has_extensions:  # a VDSM host: it has none
-        none = f"Host {host.name} is no host of vmseal"
-        return Outcome.done(**{REPORT: None, UNAUDITED: none, UNDIGESTED: none})
+        none = {UNAUDITED: f"Host {host.name} makes no audits", UNDIGESTED: f"Host {host.name} computes no digests"}
+        return Outcome.done(**{REPORT: None, **none})
     try:
         report = await host.seal_report(job_id)
     except VerbError as error:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 # Done by whoever has the devices, after the guest's file systems are unmounted; not by ``run``.
-DEVICE_CODES = frozenset({"lvm-uuids", "fs-uuids"})
+DEVICE_CODES = frozenset({"lvm-uuids"})
 
 
 class Kind(StrEnum):

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import cast
 
+from vmseal.seal.fs_uuids import NewUuid
 from vmseal.seal.guest import Guest
 from vmseal.seal.randomness import Randomness
 from vmseal.seal.root import Root
@@ -25,6 +26,7 @@ class Work:
     guest: Guest
     settings: Settings
     random: Randomness
+    uuids: tuple[NewUuid, ...] = ()  # that file systems get when all is unmounted
 
 
 def find(code: str) -> Callable[[Work], None]:

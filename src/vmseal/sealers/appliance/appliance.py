@@ -7,14 +7,13 @@ import os
 import platform
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
-
 import vmseal
 from vmseal import process
+from vmseal.log import Logger
 from vmseal.seal.catalogue import Profile
 from vmseal.seal.report import SealReport
 from vmseal.sealers import disks
@@ -44,7 +43,7 @@ MAX_DISKS = 256
 BEGIN_DEADLINE = 60.0  # seconds from the start of a restored VM until it has taken the request; 0.3 as a rule
 PREPARED = 10.0  # percent of the whole seal
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -197,21 +196,23 @@ class Appliance(Sealer):
         """Try a restored VM, one restored from a new snapshot, one that boots; without KVM when that does not do."""
         hardware = await self.hardware()
         boot = await self.stock.boot(await self.stock.recipe())
-        for is_last, start in ((False, self._restored), (False, self._restored), (True, self._booted)):
+        starts = [self._restored, self._restored, self._booted]
+        while True:
+            start = starts.pop(0)
             try:
                 async with start(boot, hardware) as machine:
                     done = await self._talk(run, machine, checking, asked=asked, stack=stack)
                     return Answer(done.report, hardware.accelerator)
             except NotBegun as error:
-                if is_last:
+                if not starts and hardware.accelerator is not Accelerator.KVM:
                     raise ApplianceFailed(str(error)) from error
-                logger.warning("the appliance's snapshot does not work", name=run.request.name, error=str(error))
+                logger.warning("the appliance did not begin", name=run.request.name, error=str(error))
                 self.stock.discard_snapshot(boot, hardware)
-                if hardware.accelerator is Accelerator.KVM:
-                    # KVM ran a few instructions and yet no appliance: nested virtualization can be that incomplete.
-                    await self._accelerators.distrust_kvm()
-                    hardware = replace(hardware, accelerator=Accelerator.TCG)
-        raise AssertionError("the last attempt returns or raises")
+            if not starts:
+                # KVM ran a few instructions and yet no appliance: nested virtualization can be that incomplete.
+                await self._accelerators.distrust_kvm()
+                hardware = replace(hardware, accelerator=Accelerator.TCG)
+                starts.append(self._booted)
 
     @asynccontextmanager
     async def _restored(self, boot: Boot, hardware: Hardware) -> AsyncIterator[Machine]:
@@ -233,7 +234,11 @@ class Appliance(Sealer):
 
     @asynccontextmanager
     async def _booted(self, boot: Boot, hardware: Hardware) -> AsyncIterator[Machine]:
-        async with booted(boot, hardware) as machine:
+        async with AsyncExitStack() as stack:
+            try:
+                machine = await stack.enter_async_context(booted(boot, hardware))
+            except ApplianceFailed as error:
+                raise NotBegun(str(error)) from error
             yield machine
 
     async def _talk(

@@ -31,7 +31,7 @@ SEAL = PACKAGE / "seal"
 INIT = Path(__file__).with_name("init.py")
 INSIDE = "/vmseal"  # folder of everything of ours inside; init.py and vmseal.seal.kernel know it too
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-PROGRAMS = ("lvm", "mdadm", "cryptsetup", "btrfs", "tune2fs", "e2fsck", "xfs_repair", "xfs_db", "blkid")
+PROGRAMS = ("lvm", "mdadm", "cryptsetup", "btrfs", "btrfstune", "tune2fs", "e2fsck", "xfs_repair", "xfs_db", "blkid")
 # Nothing imports these by name: codecs are found by their name in a call.
 CODECS = ("ascii", "latin_1", "utf_8", "utf_16", "utf_16_le", "raw_unicode_escape", "unicode_escape", "idna")
 IMPORT_ALL = """

@@ -86,7 +86,8 @@ def test_a_sealed_template_has_a_signed_statement_about_all_its_disks(tmp_path: 
         assert (said.sealed, said.template.name, said.source.vm_name) == (True, "tpl", "src")
         assert said.seal is not None
         assert (said.seal.sealer, said.seal.catalogue) == ("fake", "c" * 64)
-        assert (said.audit, said.proof) == (None, None)
+        assert said.audit is not None
+        assert (said.audit.passed, said.proof) == (True, None)
         assert engine.host.called("Vmseal.digestTemplate") == 0
 
     run(tmp_path, scenario)
@@ -101,8 +102,22 @@ def test_a_proof_makes_a_new_statement_that_holds_it(tmp_path: Path) -> None:
         assert after.subject == before.subject
         assert after.predicate.proof is not None
         assert after.predicate.proof.reasons == ("machine-id is fixed",)
-        assert last_event(engine)[0] in (20030, 20012)
-        assert engine.event_codes().count(20030) == 2
+        assert engine.event_codes()[-3:] == [20010, 20012, 20030]
+
+    run(tmp_path, scenario)
+
+
+def test_an_audit_makes_a_new_statement_that_holds_it_and_the_proof_before_it(tmp_path: Path) -> None:
+    async def scenario(engine: EngineOnFake, template_id: str) -> None:
+        await ask(engine, engine.commands.prove_vm_template, template_id)
+        finding = {"name": "private-key", "path": "/k", "severity": "high", "origin": "content"}
+        engine.host.audit = {"passed": False, "findings": [finding]}
+        assert await ask(engine, engine.commands.audit_vm_template, template_id) == ("finished", "")
+        said = verified(engine, template_id).statement.predicate
+        assert said.audit is not None
+        assert (said.audit.passed, said.audit.high, said.audit.findings[0].path) == (False, 1, "/k")
+        assert said.proof is not None
+        assert engine.event_codes()[-3:] == [20020, 20022, 20030]
 
     run(tmp_path, scenario)
 
@@ -201,11 +216,11 @@ def test_a_template_is_ok_without_a_statement_and_an_event_says_why(tmp_path: Pa
 def test_a_host_that_is_not_ours_computes_no_digests(tmp_path: Path) -> None:
     async def scenario(engine: EngineOnFake, template_id: str) -> None:
         assert last_event(engine)[0] == 20031
-        assert "computes no digests" in last_event(engine)[1]
+        assert "Host h1 computes no digests" in last_event(engine)[1]
         status, reason = await ask(engine, engine.commands.attest_vm_template, template_id)
         assert (status, "no host of vmseal" in reason) == ("failed", True)
 
-    run(tmp_path, scenario, host=FakeHost(extensions=False))
+    run(tmp_path, scenario, host=FakeHost(extensions=False), templates_without_audit=True)
 
 
 def test_it_can_neither_be_removed_nor_verified_twice_while_it_is_digested_but_it_can_be_cancelled(
@@ -221,6 +236,22 @@ def test_it_can_neither_be_removed_nor_verified_twice_while_it_is_digested_but_i
         engine.commands.cancel(started.job_id, CALLER)
         assert (await engine.ended(started.job_id)).status == TaskStatus.ABORTED
         assert last_event(engine)[0] == 20034
+
+    run(tmp_path, scenario)
+
+
+def test_a_host_that_forgot_the_digests_is_told_of_and_nothing_else_happens(tmp_path: Path) -> None:
+    async def scenario(engine: EngineOnFake, template_id: str) -> None:
+        engine.host.hold("digest_template")
+        started = await asyncio.to_thread(engine.commands.verify_vm_template, template_id, CALLER)
+        await engine.until(lambda: bool(engine.host.called("Vmseal.digestTemplate")))
+        engine.host.restart()
+        job = await engine.ended(started.job_id)
+        assert (job.status, "ask for them again" in job.reason) == ("failed", True)
+        assert last_event(engine)[0] == 20034
+        statement = shown(engine, template_id)
+        assert statement is not None
+        assert statement.verification is None
 
     run(tmp_path, scenario)
 

@@ -62,7 +62,7 @@ def test_the_audit_of_a_seal_is_kept_and_one_that_has_not_passed_is_told(tmp_pat
         engine.host.audit = FOUND
         template_id = await sealed(engine)
         assert kept(engine, template_id) == FOUND
-        assert engine.event_codes()[-2:] == [20022, 51]
+        assert engine.event_codes()[-3:] == [20022, 51, 20030]
         assert engine.template_status(template_id) == "ok"
 
     run(tmp_path, scenario)
@@ -79,12 +79,13 @@ def test_a_template_becomes_ok_without_an_audit_only_where_that_is_allowed(tmp_p
             assert job.status == "finished"
             assert (seal.options and seal.options.audit) == "wanted"
             assert kept(engine, started.entity_id) is None
-            assert engine.event_codes()[-2:] == [20024, 51]
+            assert engine.event_codes()[-3:] == [20024, 51, 20030]
         else:
             assert job.status == "failed"
             assert "not audited" in job.reason
             assert "VMSEAL_TEMPLATES_WITHOUT_AUDIT" in job.reason
-            assert seal.options is None  # oVirt's own call: the host's setting counts
+            assert seal.options is not None
+            assert seal.options.audit is None  # the host's setting counts
             assert engine.template(started.entity_id) is None
 
     run(tmp_path, scenario, templates_without_audit=allowed)
@@ -97,7 +98,7 @@ def test_what_an_audit_finds_is_kept_and_its_job_ends_well(tmp_path: Path, audit
         engine.host.audit = audit
         await audited(engine, template_id)
         assert kept(engine, template_id) == audit
-        assert engine.event_codes()[-2:] == [20020, code]
+        assert engine.event_codes()[-3:] == [20020, code, 20030]
         (asked,) = [given for name, given in engine.host.calls if name == "Vmseal.auditTemplate"]
         assert isinstance(asked, verb.AuditTemplate)
         assert asked.options is not None

@@ -40,7 +40,7 @@ def test_a_call_without_a_choice_asks_hosts_of_ours_for_digests_and_is_else_ovir
         assert (await engine.ended(started.job_id)).status == "finished"
         assert told(engine.host) == [options]
 
-    run(tmp_path, scenario, FakeHost(extensions=extensions))
+    run(tmp_path, scenario, FakeHost(extensions=extensions), templates_without_audit=not extensions)
 
 
 def test_the_request_wins_over_the_settings(tmp_path: Path) -> None:

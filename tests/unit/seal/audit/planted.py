@@ -60,6 +60,7 @@ def _of_globs() -> Iterator[Plant]:
 
 
 KEYFILE = "[connection]\nid=lan\ntype=ethernet\nuuid=6a0c1d6e-9d0f-4d3b-8a7e-0d1f2f3a4b5c\n"
+PASSWD = "root:x:0:0::/root:/bin/sh\ngit:x:998:998::/srv/git:/bin/sh\niris:x:1000:1000::/home/iris:/bin/sh\n"
 LOGIN = '{"auths": {"registry.example": {"auth": "dXNlcjpodW50ZXIyMg=="}}}\n'
 MAC = "52:54:00:12:34:56"
 NETPLAN = f"network:\n  ethernets:\n    ens3:\n      match:\n        macaddress: {MAC}\n      dhcp4: true\n"
@@ -99,7 +100,7 @@ CODES = (
     Plant("user-configuration-secrets", "/root/.npmrc", "//registry.example/:_authToken=abcdef0123456789\n"),
     Plant("user-configuration-secrets", "/srv/git/.pypirc", "[pypi]\npassword = hunter22\n"),
     Plant("user-configuration-secrets", "/root/.docker/config.json", LOGIN),
-    Plant("user-account", "/etc/passwd", "root:x:0:0::/root:/bin/sh\niris:x:1000:1000::/home/iris:/bin/sh\n"),
+    Plant("user-account", "/etc/passwd", PASSWD),
     Plant("ssh-first-boot", "/usr/sbin/sshd"),
 )  # fmt: skip
 

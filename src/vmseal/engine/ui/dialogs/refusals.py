@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from vmseal.engine.requests import Refusal
 from vmseal.engine.ui.widgets.field import Field
 from vmseal.engine.ui.widgets.simple import Text
 
+_REASON = re.compile(r"(?<![^ ])\[[a-z]+(-[a-z]+)*\] ")  # the word for programs before a sealer's error
+
 
 def plain(refusal: Refusal) -> str:
-    """Return a refusal's words without the brackets that oVirt's API puts around them."""
-    return refusal.detail.removeprefix("[").removesuffix("]")
+    """Return a refusal's words without what is for programs: the brackets of oVirt's API, and a sealer's word."""
+    return in_words(refusal.detail.removeprefix("[").removesuffix("]"))
+
+
+def in_words(reason: str) -> str:
+    """Return why something failed without the word for programs that a sealer puts before its error."""
+    return _REASON.sub("", reason, count=1)
 
 
 class Errors:

@@ -51,6 +51,10 @@ class SealPlanView:
             return
         self._status.show(NOTHING_TOUCHED)
         with self._place:
+            Text("p", f"Sealer: {report.get('sealer')}, profile: {report.get('profile')}")
+            warnings = report.get("warnings")
+            for warning in warnings if isinstance(warnings, list) else []:
+                Text("p", f"Warning: {warning}", classes="vs-warning")
             SealReportView(report)
 
     def _show(self, percent: float | None, operation: str) -> None:

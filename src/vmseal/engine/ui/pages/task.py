@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 from nicegui.element import Element
 
 from vmseal.engine.queries.tasks import TaskDetail, task_detail
 from vmseal.engine.tables import now
 from vmseal.engine.ui.dialogs.confirm import confirm
 from vmseal.engine.ui.dialogs.new_template import Again, open_new_template
+from vmseal.engine.ui.dialogs.refusals import in_words
 from vmseal.engine.ui.pages.page import UiPage
 from vmseal.engine.ui.visit import Visit
 from vmseal.engine.ui.widgets.cells import Tone
@@ -27,7 +26,6 @@ TONES = {
 }
 WORDS = {TaskStatus.STARTED.value: "running"}
 ADD_TEMPLATE = "AddVmTemplate"
-REASON_WORD = re.compile(r"^\[[a-z-]+\] ")  # the word for programs before a sealer's error
 
 
 async def _build(visit: Visit) -> None:
@@ -99,7 +97,7 @@ class TaskView:
         self._status.classes(replace=f"vs-badge vs-{TONES.get(TaskStatus(task.status), Tone.PLAIN)}")
 
     def _show_failure(self, task: TaskDetail) -> None:
-        first, _, rest = REASON_WORD.sub("", task.reason).partition("\n")
+        first, _, rest = in_words(task.reason).partition("\n")
         self._failure.set_visibility(bool(task.reason))
         self._reason.show(first)
         self._lines.show(rest.strip())

@@ -136,7 +136,7 @@ export default {
     },
     later() {
       clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.find(this.text), 250);
+      this.timer = setTimeout(() => this.find(this.text), 100);
     },
     clear() {
       this.text = "";

@@ -75,12 +75,17 @@ class DataTable(Element, component="data_table.js"):
 
     async def refresh(self) -> None:
         """Ask again for what is shown; nothing is sent when it is the same."""
+        asked = self._asked
         try:
-            page = await self._load(self._asked)
+            page = await self._load(asked)
         except SearchError as error:
             self._show(error=str(error), asked=self._shown())
             return
-        self._asked = replace(self._asked, number=page.number)
+        if self._asked != asked:  # something else was asked for meanwhile
+            await self.refresh()
+            return
+        if page.number != asked.number:
+            self._asked = replace(asked, number=page.number)
         self._show(rows=[_row(row) for row in page.rows], total=page.total, error="", asked=self._shown())
 
     def _show(self, **values: Any) -> None:

@@ -31,7 +31,7 @@ class FileList(Element, component="file_list.js"):
     def show(self, folder: ImportFolder) -> None:
         """Show a folder."""
         entries = [
-            {"name": one.name, "path": one.path, "folder": one.is_folder, "size": size_words(one.size)}
+            {"name": one.name.rstrip("/"), "path": one.path, "folder": one.is_folder, "size": size_words(one.size)}
             for one in folder.entries
         ]
         empty = NOTHING if folder.path else NOTHING_ALLOWED

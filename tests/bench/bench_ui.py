@@ -1,0 +1,51 @@
+"""What visitors of the web UI wait for with 10,000 virtual machines and templates, and what open pages cost."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+from tests.bench.measured import keep
+from tests.system.ui import measured
+from tests.system.ui.conftest import chromium  # noqa: F401  a fixture
+from tests.system.ui.engine import UiEngine, ui_engine
+from tests.system.ui.filled import fill
+
+NUMBER = 10_000
+TIMES = 5
+PAGES = 50
+LISTS = {"/vms": "machine", "/templates": "template"}
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UiEngine]:
+    """Run an engine with many things, on a fake host that is asked as often as a real one."""
+    with ui_engine(tmp_path_factory.mktemp("engine"), VMSEAL_POLL_INTERVAL="1", VMSEAL_HOST_INTERVAL="5") as running:
+        fill(running.state, NUMBER)
+        yield running
+
+
+def test_what_visitors_wait_for(engine: UiEngine, chromium: Browser) -> None:  # noqa: F811  the fixture
+    token = measured.sign_in(engine.url, engine.password)
+    first = [measured.first_page(chromium, engine.url, token) for _ in range(TIMES)]
+    lists = {
+        path: measured.list_interactions(chromium, engine.url + path, token, word=word) for path, word in LISTS.items()
+    }
+    _say(f"first page: {sorted(round(each) for each in first)} ms")
+    for path, found in lists.items():
+        _say(f"{path}: {', '.join(f'{name} {round(value)} ms' for name, value in found.items())}")
+    keep("ui", {"things": NUMBER, "first_page_ms": first, "lists_ms": lists, "machine": platform.processor()})
+
+
+def test_what_open_pages_cost(engine: UiEngine) -> None:
+    token = measured.sign_in(engine.url, engine.password)
+    for path in ("/", *LISTS):
+        cost = measured.cost_of_pages(engine.pid, engine.url, token, path=path, number=PAGES, seconds=20)
+        _say(f"{PAGES} browsers at {path}: {cost:.3f} cores")
+        keep(f"ui-pages{path.replace('/', '-').rstrip('-')}", {"pages": PAGES, "path": path, "cores": cost})
+
+
+def _say(line: str) -> None:
+    print(f"\n{line}", end="")
