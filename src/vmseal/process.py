@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import structlog
+from vmseal.log import Logger
 
 RUN_MARK = "VMSEAL_RUN"  # environment variable: the state folder of the one who started the program
 PROCESS_MARK = "VMSEAL_PROCESS"  # environment variable: which call of run() started the program
@@ -30,9 +30,10 @@ LONGEST_LINE = 64 * 1024  # characters; a longer line is handed on in pieces
 POLL = 0.01  # seconds between two looks at processes that were killed
 PATIENCE = 100  # looks; for processes whose environment cannot be seen, which is a moment's matter
 STATE, FLAGS, NUM_THREADS = 0, 6, 17  # in what _stat returns: fields 3, 9 and 20 of proc_pid_stat(5)
+PART = 64 * 1024  # bytes of a file of /proc that are read at a time
 PF_KTHREAD = 0x00200000  # of linux/sched.h, one of FLAGS
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,18 +98,18 @@ async def run(
             pass_fds=pass_fds,
         )
         # A child left behind would hold the output open, and might write to a disk: it goes too.
-        beside = [asyncio.create_task(_clear_after(protocol.exited, mark))]
-        if feed is not None:
-            beside.append(asyncio.create_task(_feed(transport, feed)))
+        clearing = asyncio.create_task(_clear_after(protocol.exited, mark))
+        feeding = [] if feed is None else [asyncio.create_task(_feed(transport, feed))]
         try:
             async with asyncio.timeout(deadline):
                 while chunk := await protocol.output.read(KEPT_OUTPUT):
                     lines.feed(chunk)
-                await protocol.exited.wait()
+                await asyncio.shield(clearing)
         finally:
-            for task in beside:
+            is_clear = clearing.done() and not clearing.cancelled() and clearing.exception() is None
+            for task in (clearing, *feeding):
                 task.cancel()
-            await uninterrupted(_end(transport, protocol, mark))
+            await uninterrupted(_end(transport, protocol, None if is_clear else mark))
         lines.close()
     finished = Finished(transport.get_returncode() or 0, lines.kept, time.monotonic() - begin)
     logger.debug("program ended", command=command[0], returncode=finished.returncode)
@@ -228,12 +229,13 @@ async def _feed(transport: asyncio.SubprocessTransport, feed: asyncio.Queue[str]
         pipe.write((await feed.get()).encode())
 
 
-async def _end(transport: asyncio.SubprocessTransport, protocol: _Protocol, mark: str) -> None:
-    """Kill what is left of the program's session and wait until it is gone."""
+async def _end(transport: asyncio.SubprocessTransport, protocol: _Protocol, mark: str | None) -> None:
+    """Kill what is left of the program's session and wait until it is gone; without ``mark`` nothing is left."""
     if transport.get_returncode() is None:  # not reaped yet, so the number is still that of our session
         with suppress(ProcessLookupError):
             os.killpg(transport.get_pid(), signal.SIGKILL)
-    await _clear(mark)
+    if mark is not None:
+        await _clear(mark)
     await protocol.exited.wait()
     transport.close()
 
@@ -261,58 +263,78 @@ class _Hunt:
         """Look once, kill what is found, and return whether nothing was left to find."""
         found = unclear = False
         for pid in _processes():
-            # The descriptor makes sure that the process that is read is the one that is killed.
-            with suppress(FileNotFoundError, ProcessLookupError, PermissionError), _pidfd(pid) as descriptor:
+            with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
                 environment = _environment(pid)
-                if self._entry in environment.split(b"\0"):
-                    signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-                    self.killed.add(pid)
-                    found = True
+                if environment is None:
+                    continue
+                if self._entry in environment:
+                    found = self._kill(pid) or found
                 unclear = unclear or (not environment and _is_in_exec(pid))
         if unclear:
             self._patience -= 1
         return not (found or (unclear and self._patience > 0) or any(map(_is_alive, self.killed)))
 
+    def _kill(self, pid: int) -> bool:
+        # The descriptor makes sure that the process that is read is the one that is killed.
+        with _pidfd(pid) as descriptor:
+            if self._entry not in (_environment(pid) or b"").split(b"\0"):
+                return False
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            self.killed.add(pid)
+            return True
 
-def _environment(pid: int) -> bytes:
-    """Return a process's environment; a first thread that has ended has none, the others still do."""
+
+def _environment(pid: int) -> bytes | None:
+    """Return a process's environment; a first thread that has ended has none, the others still do.
+
+    None for what never has one: a thread of the kernel's, and a process that is gone.
+    """
     if environment := _environ(f"/proc/{pid}"):
         return environment
     fields = _stat(pid)
-    if not fields or int(fields[NUM_THREADS]) == 1:  # most have no other: this runs for every process of the machine
+    if not fields or int(fields[FLAGS]) & PF_KTHREAD:
+        return None
+    if int(fields[NUM_THREADS]) == 1:  # most have no other: this runs for every process of the machine
         return b""
     threads = (_environ(f"/proc/{pid}/task/{thread}") for thread in os.listdir(f"/proc/{pid}/task"))  # noqa: PTH208  names
     return next(filter(None, threads), b"")
 
 
 def _environ(folder: str) -> bytes:
-    with suppress(FileNotFoundError, ProcessLookupError):
-        return Path(folder, "environ").read_bytes()
-    return b""
+    return _read(f"{folder}/environ")
+
+
+def _read(path: str) -> bytes:
+    """Return a file of a process, b"" when that is gone; pathlib takes five times as long for each of hundreds."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+    try:
+        return b"".join(iter(lambda: os.read(descriptor, PART), b""))
+    except ProcessLookupError:
+        return b""
+    finally:
+        os.close(descriptor)
 
 
 def _is_in_exec(pid: int) -> bool:
     """Whether a process whose environment was seen empty is, or was, between two programs, where it cannot be seen."""
-    fields = _stat(pid)
-    if not _is_alive(pid) or (fields and int(fields[FLAGS]) & PF_KTHREAD):
+    if not _is_alive(pid):
         return False
-    folder = Path(f"/proc/{pid}")
     # The second look at the environment is for an exec that has ended since the first.
-    return not (folder / "cmdline").read_bytes() or bool((folder / "environ").read_bytes())
+    return not _read(f"/proc/{pid}/cmdline") or bool(_read(f"/proc/{pid}/environ"))
 
 
 def _is_alive(pid: int) -> bool:
     """Whether any thread of the process still runs; files are closed and locks and ports free only when none does."""
     fields = _stat(pid)
-    return bool(fields) and (fields[STATE] not in "ZX" or int(fields[NUM_THREADS]) > 1)
+    return bool(fields) and (fields[STATE] not in b"ZX" or int(fields[NUM_THREADS]) > 1)
 
 
-def _stat(pid: int) -> list[str]:
+def _stat(pid: int) -> list[bytes]:
     """Return the fields of a process's stat file from its state on; none if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
 def _processes() -> Iterator[int]:

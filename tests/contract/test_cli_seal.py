@@ -19,8 +19,8 @@ from vmseal.sealers import sealer
 
 DEADLINE = 30.0  # seconds
 PROGRAM = (
-    "import typer\nfrom vmseal.cli import seal\n"
-    "app = typer.Typer()\napp.callback()(lambda: None)\nseal.add_to(app)\napp()\n"
+    "import typer\nfrom vmseal.cli import seal_command\n"
+    "app = typer.Typer()\napp.callback()(lambda: None)\nseal_command.add_to(app)\napp()\n"
 )
 GUESTFISH = """#!/usr/bin/python3
 import re, shlex, sys

@@ -49,10 +49,10 @@ SHOW_VERSION = inspect.Parameter(
 
 def only_seal() -> typer.Typer:
     """Return the application with ``seal`` alone: the others' libraries take as long to load as a VM to restore."""
-    from vmseal.cli import seal  # noqa: PLC0415  here or in whole()
+    from vmseal.cli import seal_command  # noqa: PLC0415  here or in whole()
 
     app = _empty()
-    seal.add_to(app)
+    seal_command.add_to(app)
     return app
 
 
@@ -94,7 +94,7 @@ def whole() -> typer.Typer:
         operations,
         programs,
         prove,
-        seal,
+        seal_command,
         template,
         template_audit,
         verify,
@@ -104,7 +104,7 @@ def whole() -> typer.Typer:
     app = _empty()
     command(app, "up")(programs.run_up)
     command(app, "engine")(programs.run_engine)
-    seal.add_to(app)
+    seal_command.add_to(app)
     audit.add_to(app)
     prove.add_to(app)
     verify.add_to(app)
@@ -120,6 +120,19 @@ def whole() -> typer.Typer:
     job.hosts.callback(invoke_without_command=True)(with_signature(_host, [CONTEXT, *common_parameters()]))
     app.add_typer(job.hosts, name="host")
     return app
+
+
+ALONE = {  # loaded without the others
+    ("seal",): only_seal,
+    ("audit",): only_audit,
+    ("template", "create"): only_template_create,
+    ("vm",): only_vm,
+}
+
+
+def for_command(command: tuple[str, ...]) -> typer.Typer:
+    """Return the application for a command of one or two words, "" where there is none."""
+    return (ALONE.get(command[:1]) or ALONE.get(command) or whole)()
 
 
 def _empty() -> typer.Typer:

@@ -5,12 +5,37 @@ from __future__ import annotations
 import logging
 import sys
 
-import structlog
+from vmseal import log
+
+
+def set_up_logs_late(*, verbose: bool) -> None:
+    """Do the same when the first line comes: the libraries that write it take as long to load as a VM to restore."""
+    log.prepare_with(lambda: set_up_logs(verbose=verbose))
+    root = logging.getLogger()
+    root.handlers[:] = [_First(verbose=verbose)]
+    root.setLevel(_level(verbose=verbose))
+
+
+class _First(logging.Handler):
+    def __init__(self, *, verbose: bool) -> None:
+        super().__init__()
+        self._verbose = verbose
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Have the first line written as all others will be."""
+        set_up_logs(verbose=self._verbose)
+        logging.getLogger(record.name).handle(record)
+
+
+def _level(*, verbose: bool) -> int:
+    return logging.DEBUG if verbose else logging.INFO
 
 
 def set_up_logs(*, verbose: bool) -> None:
     """Send structlog's and the standard library's log lines to standard error, from INFO on, from DEBUG with -v."""
-    level = logging.DEBUG if verbose else logging.INFO
+    import structlog  # noqa: PLC0415  see set_up_logs_late
+
+    level = _level(verbose=verbose)
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vmseal.cli import application
+from vmseal.cli import plain
+from vmseal.cli.options import Given, with_errors
+from vmseal.cli.sysprep_options import Word
 
 SEAL = "seal"
 VIRT_SYSPREP = "virt-sysprep"
-ALONE = {  # loaded without the others
-    (SEAL,): application.only_seal,
-    ("audit",): application.only_audit,
-    ("template", "create"): application.only_template_create,
-    ("vm",): application.only_vm,
-}
 VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
 
 
@@ -25,8 +22,19 @@ def main() -> None:
     if Path(sys.argv[0]).name == VIRT_SYSPREP:
         arguments = [SEAL, "--profile", "sysprep", "--lines", *arguments]
     command = command_of(arguments)
-    app = (ALONE.get(command[:1]) or ALONE.get(command) or application.whole)()
-    app(arguments, prog_name="vmseal")
+    if command[:1] == (SEAL,) and plain.COMPLETION not in os.environ and (read := plain.read(arguments, SEAL)):
+        _seal(*read)
+        return
+    from vmseal.cli import application  # noqa: PLC0415  see vmseal.cli.plain
+
+    application.for_command(command)(arguments, prog_name="vmseal")
+
+
+def _seal(given: Given, words: Sequence[Word]) -> None:
+    from vmseal.cli import seal, seal_options  # noqa: PLC0415  for the others this would be for nothing
+
+    options = given.completed(os.environ)
+    with_errors(options, lambda: seal.run_seal(options, seal_options.read(words)))
 
 
 def command_of(arguments: Sequence[str]) -> tuple[str, ...]:

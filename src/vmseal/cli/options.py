@@ -11,14 +11,14 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
-
-import typer
-from typer.models import OptionInfo
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 import vmseal
 from vmseal.cli.exits import ExitCode, exit_code_of
 from vmseal.model.errors import VmsealError
+
+if TYPE_CHECKING:
+    import typer  # loaded where it is needed: it takes as long as to restore a VM
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -73,7 +73,7 @@ class Given:
 
     def after(self, before: Given) -> Given:
         """Return these options, and those of ``before`` where nothing is given."""
-        return Given(**{name: getattr(self, name) or getattr(before, name) for name in _COMMON})
+        return Given(**{name: getattr(self, name) or getattr(before, name) for name in COMMON})
 
     def completed(self, environment: Mapping[str, str]) -> Options:
         """Return the options with what was not given from the environment, else their defaults."""
@@ -92,62 +92,51 @@ class Given:
         )
 
 
-def _option(*names: str, help: str, metavar: str | None = None) -> OptionInfo:  # noqa: A002  Typer's word
-    info: OptionInfo = typer.Option(*names, help=help, metavar=metavar, rich_help_panel=PANEL)
-    return info
+@dataclass(frozen=True)
+class Common:
+    """An option of every command. No variable of the environment here: what stands before the sub-command wins."""
+
+    names: tuple[str, ...]
+    kind: type  # of its value: bool, str or Path
+    help: str
+    metavar: str | None = None
 
 
-# No ``envvar=`` here: an option before the sub-command must win over the environment.
-JsonOption = Annotated[bool, _option("--json", help="Print one JSON document.")]
-VerboseOption = Annotated[bool, _option("--verbose", "-v", help="Say more; show a traceback after an error.")]
-StateOption = Annotated[
-    Path | None,
-    _option(
-        "--state",
+COMMON: Mapping[str, Common] = {
+    "json": Common(("--json",), bool, "Print one JSON document."),
+    "verbose": Common(("--verbose", "-v"), bool, "Say more; show a traceback after an error."),
+    "state": Common(
+        ("--state",),
+        Path,
+        "Folder of `vmseal up`. (env: VMSEAL_STATE; default: $XDG_DATA_HOME/vmseal)",
         metavar="FOLDER",
-        help="Folder of `vmseal up`. (env: VMSEAL_STATE; default: $XDG_DATA_HOME/vmseal)",
     ),
-]
-UrlOption = Annotated[
-    str | None, _option("--url", metavar="URL", help="The engine. (env: VMSEAL_URL; default: the one in --state)")
-]
-CaFileOption = Annotated[
-    Path | None, _option("--ca-file", metavar="FILE", help="The engine's CA, for https. (env: VMSEAL_CA_FILE)")
-]
-UserOption = Annotated[
-    str | None, _option("--user", metavar="USER", help="Who asks. (env: VMSEAL_USER; default: admin@internal)")
-]
-PasswordFileOption = Annotated[
-    Path | None,
-    _option(
-        "--password-file",
+    "url": Common(("--url",), str, "The engine. (env: VMSEAL_URL; default: the one in --state)", metavar="URL"),
+    "ca_file": Common(("--ca-file",), Path, "The engine's CA, for https. (env: VMSEAL_CA_FILE)", metavar="FILE"),
+    "user": Common(("--user",), str, "Who asks. (env: VMSEAL_USER; default: admin@internal)", metavar="USER"),
+    "password_file": Common(
+        ("--password-file",),
+        Path,
+        "File with the password. (env: VMSEAL_PASSWORD_FILE; default: the one in --state)",
         metavar="FILE",
-        help="File with the password. (env: VMSEAL_PASSWORD_FILE; default: the one in --state)",
     ),
-]
-
-_COMMON: dict[str, object] = {
-    "json": JsonOption,
-    "verbose": VerboseOption,
-    "state": StateOption,
-    "url": UrlOption,
-    "ca_file": CaFileOption,
-    "user": UserOption,
-    "password_file": PasswordFileOption,
 }
 
 
 def common_parameters() -> list[inspect.Parameter]:
     """Return the common options as parameters of a function."""
-    return [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=False if name in {"json", "verbose"} else None,
-            annotation=annotation,
-        )
-        for name, annotation in _COMMON.items()
-    ]
+    return [_parameter(name, common) for name, common in COMMON.items()]
+
+
+def _parameter(name: str, common: Common) -> inspect.Parameter:
+    import typer  # noqa: PLC0415  see above
+
+    option = typer.Option(*common.names, help=common.help, metavar=common.metavar, rich_help_panel=PANEL)
+    flag = common.kind is bool
+    annotation = Annotated[bool if flag else common.kind | None, option]  # type: ignore[valid-type]  # made here
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=False if flag else None, annotation=annotation
+    )
 
 
 def command(
@@ -164,6 +153,8 @@ def command(
 
 def _with_options(function: Callable[..., object]) -> Callable[..., None]:
     """Return ``function`` with the common options in place of its first parameter, as Typer can read it."""
+    import typer  # noqa: PLC0415  see above
+
     hints = get_type_hints(function, include_extras=True)
     own = [
         p.replace(annotation=hints[p.name], kind=p.KEYWORD_ONLY)
@@ -181,7 +172,7 @@ def _with_options(function: Callable[..., object]) -> Callable[..., None]:
 
 def take_common(context: typer.Context, given: dict[str, Any]) -> Given:
     """Take the common options out of ``given``; complete them with those before the sub-command."""
-    own = Given(**{name: given.pop(name) for name in _COMMON})
+    own = Given(**{name: given.pop(name) for name in COMMON})
     return own.after(context.obj or Given())
 
 
@@ -202,12 +193,17 @@ def with_errors(options: Options, run: Callable[[], object]) -> None:
         _complain(options, "interrupted", ExitCode.INTERRUPTED)
     except BrokenPipeError:  # the reader of our output went away (`vmseal event list | head`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(ExitCode.FAILED) from None
-    except typer.Exit:
-        raise
-    except Exception as error:  # noqa: BLE001  the last line of defence: users get a sentence, -v shows the traceback
+        raise SystemExit(ExitCode.FAILED) from None
+    except Exception as error:  # the last line of defence: users get a sentence, -v shows the traceback
+        if _is_typers_exit(error):
+            raise
         what = f"{type(error).__name__}: {error}"
         _complain(options, f"{what} (this is a defect of vmseal; -v shows where)", ExitCode.FAILED)
+
+
+def _is_typers_exit(error: Exception) -> bool:
+    typer = sys.modules.get("typer")
+    return typer is not None and isinstance(error, typer.Exit)
 
 
 def _complain(options: Options, message: str, code: ExitCode) -> None:
@@ -217,4 +213,4 @@ def _complain(options: Options, message: str, code: ExitCode) -> None:
         print(json.dumps({"error": message, "exit_code": int(code)}), file=sys.stderr)  # noqa: T201  the program's output
     else:
         print(f"vmseal: {message}", file=sys.stderr)  # noqa: T201  the program's output
-    raise typer.Exit(code)
+    raise SystemExit(code)

@@ -109,10 +109,7 @@ def main() -> None:
     """
     program = {"engine": run_engine, "host": run_host}[sys.argv[1]]
     options = Given().completed(os.environ)
-    try:
-        with_errors(options, lambda: program(options))
-    except typer.Exit as ended:
-        sys.exit(ended.exit_code)
+    with_errors(options, lambda: program(options))
 
 
 if __name__ == "__main__":

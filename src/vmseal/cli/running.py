@@ -6,12 +6,12 @@ import asyncio
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vmseal.sealers.sealer import SealProgress
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 T = TypeVar("T")
 Show = Callable[[SealProgress], None]
@@ -34,10 +34,13 @@ async def until_signalled(work: Coroutine[Any, Any, T]) -> T:
 @contextmanager
 def shown(*, quiet: bool) -> Iterator[Show]:
     """Give a function that shows progress on standard error: a bar on a terminal, else a line per step."""
-    console = Console(stderr=True, highlight=False)
     if quiet:
         yield lambda _: None
-    elif not console.is_terminal:
+        return
+    from rich.console import Console  # noqa: PLC0415  who is in a hurry is quiet
+
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
         yield lambda progress: console.print(f"{progress.percent:5.1f} % {progress.operation}", markup=False)
     else:
         with _bar(console) as show:
@@ -46,6 +49,8 @@ def shown(*, quiet: bool) -> Iterator[Show]:
 
 @contextmanager
 def _bar(console: Console) -> Iterator[Show]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415  see shown()
+
     columns = (
         TextColumn("{task.percentage:>3.0f} %"),
         BarColumn(),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import os
 import sys
@@ -12,18 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
 
-import typer
-from rich.console import Console
-
-from vmseal.cli import running, seal_options, sysprep_options
+from vmseal.cli import running
 from vmseal.cli.exits import WrongUsage
-from vmseal.cli.logs import set_up_logs
-from vmseal.cli.options import Options, common_parameters, print_version, take_common, with_errors, with_signature
+from vmseal.cli.logs import set_up_logs_late
+from vmseal.cli.options import Options, print_version
 from vmseal.cli.seal_options import SealOptions
-from vmseal.cli.show import print_json
-from vmseal.cli.sysprep_options import OrderedCommand
 from vmseal.seal.catalogue import Profile, dropins
 from vmseal.seal.errors import SealRefused
 from vmseal.seal.report import SealReport
@@ -88,23 +81,6 @@ UNTOUCHED = "The disks are untouched."
 VIRT_SYSPREP = "virt-sysprep"
 
 
-def add_to(app: typer.Typer) -> None:
-    """Make ``seal`` a sub-command of the application."""
-    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-    declared = [context, *sysprep_options.parameters(), *common_parameters()]
-    app.command("seal", cls=OrderedCommand, epilog=EPILOG)(with_signature(_command, declared))
-
-
-def _command(context: typer.Context, **given: Any) -> None:
-    """Seal the disks of one machine, in place: remove what identifies it, and its secrets.
-
-    The machine must be down. Make a copy of the disks first: there is no way back. The options are virt-sysprep's, but
-    disks are named in the machine's order. What only virt-sysprep can do needs --sealer virt-sysprep.
-    """
-    options = take_common(context, given).completed(os.environ)
-    with_errors(options, lambda: run_seal(options, seal_options.read(context.meta[sysprep_options.WORDS])))
-
-
 def run_seal(options: Options, asked: SealOptions) -> None:
     """Do what was asked for; the program ends with a :class:`SealExit`."""
     if asked.version:
@@ -118,7 +94,7 @@ def run_seal(options: Options, asked: SealOptions) -> None:
             _require_known(asked.operations)
     except SealRefused as error:  # a file of the administrator's is wrong
         _fail(options, error.reason, str(error), SealExit.USAGE, untouched=True)
-    set_up_logs(verbose=options.verbose)
+    set_up_logs_late(verbose=options.verbose)
     try:
         program = _sealer(options, asked)
         with _shown(options, asked) as show:
@@ -129,6 +105,8 @@ def run_seal(options: Options, asked: SealOptions) -> None:
         _fail(options, "interrupted", "interrupted", SealExit.INTERRUPTED, untouched=error.untouched)
     else:
         if options.json:
+            from vmseal.cli.show import print_json  # noqa: PLC0415  its tables and colours take their time to load
+
             print_json(report.as_json())
         else:
             _print(report, summary=not asked.lines)
@@ -232,25 +210,22 @@ class _Lines:
 def _print(report: SealReport, *, summary: bool) -> None:
     if summary:
         _print_summary(report)
-    console = Console(stderr=True, highlight=False)
     for line in (*(f"not sealed: {each}" for each in report.not_sealed), *(f"warning: {w}" for w in report.warnings)):
-        console.print(line, markup=False, soft_wrap=True)
+        print(line, file=sys.stderr)  # noqa: T201  the program's output
 
 
 def _print_summary(report: SealReport) -> None:
-    console = Console(highlight=False)
     done = "would be sealed (dry run; the disks are untouched)" if report.dry_run else "sealed"
     guest = report.guest
-    name = f"{guest.product} {guest.hostname}".strip()
-    console.print(f"{name}: {done}", markup=False, soft_wrap=True)
-    for point, device in guest.mount_points.items():
-        console.print(f"  {point} on {device}", markup=False, soft_wrap=True)
+    lines = [f"{guest.product} {guest.hostname}".strip() + f": {done}"]
+    lines += [f"  {point} on {device}" for point, device in guest.mount_points.items()]
     ran = len({operation.name for operation in report.operations})
     removed = sum(operation.removed for operation in report.operations)
     program = f"{report.sealer} {report.version}, {report.accelerator}, profile {report.profile}"
     if removed:
-        console.print(f"{removed} paths {'would be ' if report.dry_run else ''}removed", markup=False)
-    console.print(f"{ran} operations in {report.seconds:.0f} s ({program})", markup=False, soft_wrap=True)
+        lines.append(f"{removed} paths {'would be ' if report.dry_run else ''}removed")
+    lines.append(f"{ran} operations in {report.seconds:.0f} s ({program})")
+    print("\n".join(lines))  # noqa: T201  the program's output
 
 
 def _fail(options: Options, reason: str, message: str, code: SealExit, *, untouched: bool) -> None:
@@ -261,4 +236,4 @@ def _fail(options: Options, reason: str, message: str, code: SealExit, *, untouc
     else:
         text = f"vmseal: {message}\n{state}"
     print(text, file=sys.stderr)  # noqa: T201  the program's output
-    raise typer.Exit(code)
+    raise SystemExit(code)

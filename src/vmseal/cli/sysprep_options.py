@@ -6,15 +6,9 @@ options are read one by one, in the order in which they were given. Facts: virt-
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any
 
-import typer
-from typer.core import TyperCommand
-
-WORDS = "vmseal.cli.sysprep_options.words"  # key of the words in a context's ``meta``
 OWN = "What vmseal has beyond virt-sysprep"
 PASSED = "What only virt-sysprep has"
 
@@ -75,19 +69,30 @@ class Word:
     value: str = "true"
 
 
-def _flag(*names: str, help: str, panel: str | None = None) -> Any:  # noqa: A002  Typer's word
-    return Annotated[bool, typer.Option(*names, help=help, rich_help_panel=panel, show_default=False)]
+@dataclass(frozen=True)
+class Declared:
+    """An option: its names, and for ``--help`` what it is for. One without ``metavar`` is a flag.
+
+    A flag's name may be two with a slash between: the second one is its opposite.
+    """
+
+    names: tuple[str, ...]
+    help: str
+    metavar: str | None = None
+    panel: str | None = None
 
 
-def _value(*names: str, metavar: str, help: str, panel: str | None = None) -> Any:  # noqa: A002  Typer's word
-    return Annotated[
-        list[str], typer.Option(*names, metavar=metavar, help=help, rich_help_panel=panel, show_default=False)
-    ]
+def _flag(*names: str, help: str, panel: str | None = None) -> Declared:  # noqa: A002  Typer's word
+    return Declared(names, help, None, panel)
+
+
+def _value(*names: str, metavar: str, help: str, panel: str | None = None) -> Declared:  # noqa: A002  Typer's word
+    return Declared(names, help, metavar, panel)
 
 
 _SAME = "For scripts that were written for virt-sysprep; changes nothing."
 _VIRT_SYSPREP = "Only with --sealer virt-sysprep; see virt-sysprep(1)."
-_OPTIONS: tuple[Any, ...] = (
+_OPTIONS = (
     _value("--add", "-a", metavar="DISK", help="A disk image of the machine; all of them, in its order."),
     _value(
         "--format",
@@ -139,40 +144,8 @@ _OPTIONS: tuple[Any, ...] = (
 )
 
 
-def parameters() -> list[inspect.Parameter]:
-    """Return the options as parameters of a function that Typer can read."""
-    passed = (
-        _flag(name, help=_VIRT_SYSPREP, panel=PASSED)
-        if metavar is None
-        else _value(name, metavar=metavar, help=_VIRT_SYSPREP, panel=PASSED)
-        for name, metavar in PASSED_OPTIONS.items()
-    )
-    return [
-        inspect.Parameter(
-            f"option_{number}",
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None if hint.__origin__ is not bool else False,
-            annotation=hint if hint.__origin__ is bool else Annotated[list[str] | None, hint.__metadata__[0]],
-        )
-        for number, hint in enumerate((*_OPTIONS, *passed))
-    ]
-
-
-class OrderedCommand(TyperCommand):
-    """A command that leaves its options in the order in which they were given in ``context.meta[WORDS]``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # Any: Typer has its own copy of click
-        """Read the arguments; what is wrong with one alone ends the program with status 2."""
-        given = list(args)
-        rest: list[str] = super().parse_args(ctx, args)
-        ctx.meta[WORDS] = tuple(self._words(ctx, given))
-        return rest
-
-    def _words(self, ctx: Any, args: list[str]) -> Iterator[Word]:
-        values, _, order = self.make_parser(ctx).parse_args(args=args)
-        for parameter in order:
-            value = values[parameter.name]
-            if isinstance(value, list):
-                yield Word(parameter.opts[0], value.pop(0))
-            else:
-                yield Word((parameter.opts if value is True else [*parameter.secondary_opts, *parameter.opts])[0])
+def declared() -> Iterator[Declared]:
+    """Yield all options, in the order of ``--help``."""
+    yield from _OPTIONS
+    for name, metavar in PASSED_OPTIONS.items():
+        yield Declared((name,), _VIRT_SYSPREP, metavar, PASSED)

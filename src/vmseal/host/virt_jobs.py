@@ -170,7 +170,7 @@ class VirtJobs:
 
 
 async def run_sealer(job: Job, sealer: Sealer, request: SealRequest) -> SealReport:
-    """Have a sealer do its work, and keep progress and report with the job."""
+    """Have a sealer do its work, keep progress and report with the job, and return the report."""
 
     def show(progress: SealProgress) -> None:
         job.progress, job.operation = progress.percent, progress.operation

@@ -9,7 +9,7 @@ deletion elsewhere.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -52,14 +52,53 @@ class Place:
     names: Names
 
 
+@dataclass(frozen=True)
+class _OfHomes:
+    """Folders to look into below every home; ``in_system``: what of that is looked for in a folder of the system."""
+
+    inner: tuple[str, ...]
+    names: Names
+    in_system: Names | None
+
+    def place(self, home: str) -> Place | None:
+        """Return where that is in a home."""
+        names = self.in_system if home in SYSTEM_FOLDERS and home != "/root" else self.names
+        return None if names is None else Place(home, self.inner, names)
+
+
 def places(patterns: Iterable[str], homes: Sequence[str]) -> list[Place]:
-    """Return where to look for what matches; each folder comes once, however many patterns name it."""
-    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    """Return where to look for what matches; a folder comes once, or twice where a pattern names a home itself."""
+    found: list[Place] = []
+    for each in _taken_apart(tuple(patterns)):
+        if isinstance(each, Place):
+            found.append(each)
+        else:
+            found += filter(None, map(each.place, homes))
+    return found
+
+
+@lru_cache(CACHED)
+def _taken_apart(patterns: tuple[str, ...]) -> tuple[Place | _OfHomes, ...]:
+    """Return the same with the homes left open."""
+    found: dict[tuple[str, tuple[str, ...]], list[tuple[str, bool]]] = {}
     for pattern in patterns:
         for plain in expand(pattern):
-            for base, inner, last in _taken_apart(plain, homes):
-                found.setdefault((base, inner), []).append(last)
-    return [Place(base, inner, _names(tuple(lasts))) for (base, inner), lasts in found.items()]
+            parts = plain.split("/")[1:]
+            if not parts or not {"", ".", ".."}.isdisjoint(parts):
+                continue  # such a path is never meant, whoever made it up
+            base, inner, last = _placed(plain.split("/", 1)[0], parts)
+            is_dot = parts[0].startswith(".") and _literal(parts[0]) is not None
+            found.setdefault((base, inner), []).append((last, is_dot))
+    return tuple(
+        _of_homes(inner, lasts) if base == HOME else Place(base, inner, _names(tuple(last for last, _ in lasts)))
+        for (base, inner), lasts in found.items()
+    )
+
+
+def _of_homes(inner: tuple[str, ...], lasts: Sequence[tuple[str, bool]]) -> _OfHomes:
+    of_system = tuple(last for last, is_dot in lasts if is_dot)
+    names = _names(tuple(last for last, _ in lasts))
+    return _OfHomes(inner, names, _names(of_system) if of_system else None)
 
 
 def names_of(part: str) -> Names:
@@ -114,22 +153,13 @@ def _literal(part: str) -> str | None:
     return None if WILD.search(part) else re.sub(r"\\(.)", r"\1", part)
 
 
-def _taken_apart(pattern: str, homes: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    parts = pattern.split("/")[1:]
-    if not parts or not {"", ".", ".."}.isdisjoint(parts):
-        return  # such a path is never meant, whoever made it up
-    if pattern.split("/", 1)[0] != HOME:
-        fixed = 0
-        while fixed < len(parts) - 1 and _literal(parts[fixed]) is not None:
-            fixed += 1
-        yield _placed("/" + "/".join(_literal(part) or "" for part in parts[:fixed]), parts[fixed:])
-        return
-    for home in homes:
-        if home not in SYSTEM_FOLDERS or home == "/root" or (parts[0].startswith(".") and _literal(parts[0])):
-            yield _placed(home, parts)
-
-
-def _placed(base: str, parts: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
+def _placed(home: str, parts: Sequence[str]) -> tuple[str, tuple[str, ...], str]:
+    """Return the folder to begin at (``~`` for every home), the parts between with wildcards, and the last one."""
+    fixed = 0
+    while home != HOME and fixed < len(parts) - 1 and _literal(parts[fixed]) is not None:
+        fixed += 1
+    base = HOME if home == HOME else "/" + "/".join(_literal(part) or "" for part in parts[:fixed])
+    parts = parts[fixed:]
     # "**" at the end means all that is below.
     *inner, last = [*parts, ANY_DEPTH] if parts[-1] == ANY_DEPTH else parts
     return base, tuple(inner), last

@@ -14,9 +14,8 @@ from enum import StrEnum
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-import structlog
-
 from vmseal import process
+from vmseal.log import Logger
 from vmseal.sealers.sealer import ProgramMissing
 
 FIRMWARE_SIZE = 64 * 1024  # bytes; the least that QEMU maps up to the reset vector
@@ -28,7 +27,7 @@ PROBE_CODE = bytes([0xBA, EXIT_PORT, 0x00, 0xB0, EXIT_VALUE, 0xEE, 0xF4, 0xEB, 0
 PROBE_DEADLINE = 20.0  # seconds; the probe takes 0.1 on an idle machine
 MACHINES_WITH_PROBE = ("x86_64", "AMD64", "i686")
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 class Accelerator(StrEnum):

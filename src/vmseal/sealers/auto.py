@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import StrEnum
 
-import structlog
-
+from vmseal.log import Logger
 from vmseal.seal.report import SealReport
 from vmseal.sealers.sealer import (
     ApplianceFailed,
@@ -35,7 +34,7 @@ DEFAULT_SEALER = SealerName.AUTO  # where nobody says it: hosts, and `vmseal sea
 # Errors after which another sealer may do better. All others say something about the disks, and it would say the same.
 UNABLE = (ApplianceUnable, ApplianceFailed, ProgramMissing)
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 class Auto(Sealer):

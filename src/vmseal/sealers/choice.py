@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmseal.seal.catalogue import Profile, dropins
-from vmseal.sealers import customization
+from vmseal.seal.catalogue import Profile
+from vmseal.seal.report import SealReport
 from vmseal.sealers.appliance import MEMORY, Appliance
 from vmseal.sealers.auto import Auto, SealerName
-from vmseal.sealers.sealer import RequestNotPossible, Sealer
-from vmseal.sealers.virt_sysprep import VirtSysprep
+from vmseal.sealers.sealer import RequestNotPossible, Sealer, SealProgress, SealRequest
 
 PROFILES = tuple(profile.value for profile in Profile if profile is not Profile.NONE)
 
@@ -33,11 +32,29 @@ class SealerSettings:
 
 def sealers(settings: SealerSettings) -> dict[str, Sealer]:
     """Return all sealers by name."""
-    other = VirtSysprep(
-        state=settings.state, cache=settings.cache, program=settings.virt_sysprep, guestfish=settings.guestfish
-    )
+    other = _Late(SealerName.VIRT_SYSPREP.value, lambda: _virt_sysprep(settings))
     appliance = _appliance(settings)
     return {sealer.name: sealer for sealer in (other, appliance, Auto(appliance, other))}
+
+
+class _Late(Sealer):
+    """A sealer whose code is loaded when it is used for the first time."""
+
+    def __init__(self, name: str, make: Callable[[], Sealer]) -> None:
+        self.name = name
+        self._make = make
+
+    async def seal(self, request: SealRequest, progress: Callable[[SealProgress], None]) -> SealReport:
+        """Seal the disks."""
+        return await self._make().seal(request, progress)
+
+
+def _virt_sysprep(settings: SealerSettings) -> Sealer:
+    from vmseal.sealers.virt_sysprep import VirtSysprep  # noqa: PLC0415  most seals do without
+
+    return VirtSysprep(
+        state=settings.state, cache=settings.cache, program=settings.virt_sysprep, guestfish=settings.guestfish
+    )
 
 
 def _appliance(settings: SealerSettings) -> Sealer:
@@ -59,4 +76,7 @@ def chosen(known: Mapping[str, Sealer], name: str) -> Sealer:
 
 def profiles(known: Iterable[str]) -> list[str]:
     """Return the profiles that sealers of these names have between them: the program's and the administrator's."""
+    from vmseal.seal.catalogue import dropins  # noqa: PLC0415  a seal without files of the administrator's needs neither
+    from vmseal.sealers import customization  # noqa: PLC0415
+
     return [*PROFILES, *dropins.profile_names()] if SealerName.APPLIANCE in known else [customization.PROFILE]

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import structlog
-
 from vmseal import process
+from vmseal.log import Logger
 from vmseal.seal.report import SealReport
 from vmseal.sealers import customization, disks, libguestfs
 from vmseal.sealers.accelerator import Accelerator, Accelerators
@@ -40,7 +39,7 @@ HARMLESS = (
 )
 HARMLESS_WITH_HOSTNAME = "hostname could not be set for this type of guest"
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 class VirtSysprep(Sealer):

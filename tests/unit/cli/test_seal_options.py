@@ -10,11 +10,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from vmseal.cli import seal_options, sysprep_options
+from vmseal.cli import seal_command, seal_options
 from vmseal.cli.exits import WrongUsage
 from vmseal.cli.options import with_signature
+from vmseal.cli.seal_command import OrderedCommand
 from vmseal.cli.seal_options import SealOptions
-from vmseal.cli.sysprep_options import OrderedCommand, Word
+from vmseal.cli.sysprep_options import Word
 from vmseal.model.volume import VolumeFormat
 from vmseal.seal.settings import MachineId
 
@@ -26,11 +27,11 @@ def words(*arguments: str) -> tuple[Word, ...]:
     seen: list[tuple[Word, ...]] = []
 
     def work(context: typer.Context, **_: object) -> None:
-        seen.append(context.meta[sysprep_options.WORDS])
+        seen.append(context.meta[seal_command.WORDS])
 
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     app = typer.Typer()
-    app.command("seal", cls=OrderedCommand)(with_signature(work, [context, *sysprep_options.parameters()]))
+    app.command("seal", cls=OrderedCommand)(with_signature(work, [context, *seal_command.parameters()]))
     finished = CliRunner().invoke(app, list(arguments))
     assert finished.exit_code == 0, finished.output
     return seen[0]

@@ -47,7 +47,7 @@ class TemplateDetail:
 
 @dataclass(frozen=True, kw_only=True)
 class TemplateDisk:
-    """A disk of a template; sizes in bytes, ``path`` of the storage domain on its hosts."""
+    """A disk of a template; sizes in bytes, ``path`` is where hosts have the volume, by oVirt's layout."""
 
     id: str
     volume_id: str
@@ -117,6 +117,7 @@ def template_disks(session: Session, template_id: str) -> tuple[TemplateDisk, ..
 
 
 def _disk(disk: Disk, *, bootable: bool) -> TemplateDisk:
+    domain = disk.storage_domain
     return TemplateDisk(
         id=disk.id,
         volume_id=disk.volume_id,
@@ -127,8 +128,8 @@ def _disk(disk: Disk, *, bootable: bool) -> TemplateDisk:
         size=disk.provisioned_size,
         used=disk.actual_size,
         bootable=bootable,
-        domain=disk.storage_domain.name,
-        path=disk.storage_domain.path,
+        domain=domain.name,
+        path=f"{domain.path}/{domain.id}/images/{disk.id}/{disk.volume_id}",
     )
 
 

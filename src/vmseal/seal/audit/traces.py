@@ -27,7 +27,7 @@ from vmseal.seal.settings import MachineId, Settings
 
 MOST = 100  # findings of an operation
 # These change what is no trace of the old machine, or say what another one says as well.
-LEFT_OUT = frozenset({"script", "flag-reconfiguration", "kernel-entry-token", "lock-passwords"})
+LEFT_OUT = frozenset({"script", "flag-reconfiguration", "fs-uuids", "kernel-entry-token", "lock-passwords"})
 SEVERITY_OF = {
     Kind.IDENTITY: Severity.HIGH, Kind.SECRET: Severity.HIGH, Kind.CREDENTIAL: Severity.HIGH,
     Kind.HISTORY: Severity.MEDIUM, Kind.RESIDUE: Severity.LOW, Kind.LOG: Severity.LOW, Kind.CACHE: Severity.LOW,

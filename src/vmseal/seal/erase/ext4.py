@@ -35,6 +35,10 @@ MMP_MAGIC = 0x004D4D50
 MMP_CLEAN = 0xFF4D4D50
 IS_DIRECTORY = bytes(ord("d") if kind & 0xF0 == 0x40 else ord(" ") for kind in range(256))  # by the high byte of i_mode
 INODES_AT_ONCE = 4096
+# In an inode, the high bytes of the lengths (ee_len) of its four extents, and both bytes of its tree's depth.
+LENGTHS, DEPTH = (57, 69, 81, 93), (46, 47)
+ABOVE_LIMIT = bytes(ord("x") if byte >= UNWRITTEN_FROM >> 8 else ord(" ") for byte in range(256))
+NOT_ZERO = bytes(ord("x") if byte else ord(" ") for byte in range(256))
 
 
 def erase_ext4(device: BlockDevice) -> None:
@@ -175,19 +179,9 @@ def _inline(table: bytes, size: int) -> frozenset[int]:
 
 def _maybe_unwritten(table: bytes, size: int) -> frozenset[int]:
     """Return the indexes of the inodes that may have an unwritten extent: one in the inode, or a deeper tree."""
-    halves = array("H", table)
-    found: set[int] = set()
-    for column, limit in (
-        (56, UNWRITTEN_FROM),
-        (68, UNWRITTEN_FROM),
-        (80, UNWRITTEN_FROM),
-        (92, UNWRITTEN_FROM),
-        (46, 0),
-    ):
-        values = halves[column // 2 :: size // 2]
-        if max(values, default=0) > limit:
-            found.update(index for index, value in enumerate(values) if value > limit)
-    return frozenset(found)
+    columns = [table[offset::size].translate(ABOVE_LIMIT) for offset in LENGTHS]
+    columns += [table[offset::size].translate(NOT_ZERO) for offset in DEPTH]
+    return frozenset(index for column in columns for index in _positions(column, b"x"))
 
 
 def _erase_unwritten(file_system: Ext4, inode: Inode) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 ZEROES = re.compile("0+")
 ONES = re.compile("1+")
+ALIKE = re.compile(rb"\x00+|\xff+|[^\x00\xff]+", re.DOTALL)  # bytes whose bits are all clear, all set, or mixed
 
 
 class Range(NamedTuple):
@@ -76,16 +77,35 @@ def overlap(one: Iterable[Range], other: Iterable[Range]) -> bool:
 
 def clear_bits(bitmap: bytes, count: int) -> Iterator[Range]:
     """Yield the runs of zero bits among the first ``count``, the lowest bit of a byte first."""
-    return _runs(ZEROES, bitmap, count)
+    return _joined(_runs(ZEROES, 0, bitmap[: -(-count // 8)]), count)
 
 
 def set_bits(bitmap: bytes, count: int) -> Iterator[Range]:
     """Yield the runs of one bits among the first ``count``, the lowest bit of a byte first."""
-    return _runs(ONES, bitmap, count)
+    return _joined(_runs(ONES, 0xFF, bitmap[: -(-count // 8)]), count)
 
 
-def _runs(pattern: re.Pattern[str], bitmap: bytes, count: int) -> Iterator[Range]:
-    # As text: the one way to look at thousands of bits without a Python step for each.
-    bits = f"{int.from_bytes(bitmap, 'little'):0{len(bitmap) * 8}b}"[::-1]
-    for match in pattern.finditer(bits, 0, count):
-        yield Range(match.start(), match.end() - match.start())
+def _joined(runs: Iterable[tuple[int, int]], count: int) -> Iterator[Range]:
+    """Yield the runs (begin and end, in order) up to ``count``, those that touch as one."""
+    start = end = 0
+    for begin, stop in runs:
+        if begin > end:
+            if start < end:
+                yield Range(start, end - start)
+            start = begin
+        end = min(stop, count)
+    if start < end:
+        yield Range(start, end - start)
+
+
+def _runs(pattern: re.Pattern[str], whole: int, bitmap: bytes) -> Iterator[tuple[int, int]]:
+    """Yield the runs of bits that match; ``whole`` is a byte of nothing else. Most bytes of a bitmap are all alike."""
+    for match in ALIKE.finditer(bitmap):
+        first, begin, piece = bitmap[match.start()], 8 * match.start(), match[0]
+        if first == whole:
+            yield begin, 8 * match.end()
+        elif first not in (0, 0xFF):
+            # As text: the one way to look at many bits without a Python step for each.
+            bits = f"{int.from_bytes(piece, 'little'):0{len(piece) * 8}b}"[::-1]
+            for run in pattern.finditer(bits):
+                yield begin + run.start(), begin + run.end()

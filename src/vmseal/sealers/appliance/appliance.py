@@ -11,10 +11,9 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import structlog
-
 import vmseal
 from vmseal import process
+from vmseal.log import Logger
 from vmseal.seal.catalogue import Profile
 from vmseal.seal.report import SealReport
 from vmseal.sealers import disks
@@ -44,7 +43,7 @@ MAX_DISKS = 256
 BEGIN_DEADLINE = 60.0  # seconds from the start of a restored VM until it has taken the request; 0.3 as a rule
 PREPARED = 10.0  # percent of the whole seal
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 @dataclass(frozen=True)

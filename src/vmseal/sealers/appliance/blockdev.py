@@ -40,8 +40,7 @@ def block_device(layers: Sequence[OpenLayer]) -> dict[str, Json]:
 def _node(layer: OpenLayer, *, writable: bool) -> dict[str, Any]:
     driver = "host_device" if layer.is_block_device else "file"
     name = f"/dev/fdset/{layer.descriptor}"
-    options: dict[str, Json] = {"read-only": not writable, "discard": "unmap" if writable else "ignore"}
-    options["cache"] = {"no-flush": writable}
-    node: dict[str, Json] = {"driver": layer.driver, **options}
-    node["file"] = {"driver": driver, "filename": name, "locking": "on", **options}
-    return {**node, "detect-zeroes": "unmap"} if writable else node
+    # What is said of a format holds for its file, too.
+    node: dict[str, Json] = {"driver": layer.driver, "read-only": not writable}
+    node["file"] = {"driver": driver, "filename": name, "locking": "on"}
+    return {**node, "discard": "unmap", "cache": {"no-flush": True}, "detect-zeroes": "unmap"} if writable else node

@@ -21,6 +21,7 @@ INSIDE = "/vmseal"  # where the builder has put everything
 PORT = "org.vmseal.request"  # name of the virtio-serial port
 MOUNTS = (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp"))  # noqa: S108  nobody else is here
 SYS, DEV = Path("/sys"), Path("/dev")
+WARM = Path("/run/vmseal/warm")  # nothing of a guest's
 LONGEST_REQUEST = 64 * 1024 * 1024  # bytes
 PATIENCE = 15.0  # seconds; for a disk that was plugged in to appear
 KEPT_FREE = 12 * 1024 * 1024  # bytes of memory that are not overwritten before the snapshot
@@ -142,7 +143,7 @@ def load_service() -> Callable[[Message, Callable[[Message], None]], None]:
 
     for module in pkgutil.walk_packages(vmseal.seal.__path__, "vmseal.seal."):
         importlib.import_module(module.name)
-    sys.modules["vmseal.seal.warm"].warm()
+    sys.modules["vmseal.seal.warm"].warm(WARM)
     service = sys.modules.get("vmseal.seal.service")
     seal: Callable[[Message, Callable[[Message], None]], None] = getattr(service, "answer", list_disks)
     return lambda request, emit: (list_disks if request.get("verb") == "disks" else seal)(request, emit)

@@ -29,6 +29,7 @@ class Qmp:
         self._socket = connected
         self._waiting: dict[int, asyncio.Future[Json]] = {}
         self.events: dict[str, Json] = {}  # name -> data of the last one
+        self._news = asyncio.Event()  # there was one, or there will be no more
         self._number = 0
         self._reading: asyncio.Task[None] | None = None
 
@@ -60,14 +61,28 @@ class Qmp:
         self._number += 1
         answer: asyncio.Future[Json] = asyncio.get_running_loop().create_future()
         self._waiting[self._number] = answer
-        line = json.dumps({"execute": command, "arguments": dict(arguments or {}), "id": self._number}).encode() + b"\n"
+        message = {"execute": command, "id": self._number, **({"arguments": dict(arguments)} if arguments else {})}
         try:
-            await self._send(line, descriptors)
+            # QEMU reads byte by byte, with a dozen system calls for each: no blanks.
+            await self._send(json.dumps(message, separators=(",", ":")).encode() + b"\n", descriptors)
             return await answer
         except OSError as error:
             raise QmpClosed(f"QEMU has ended and cannot be asked for {command}: {error.strerror}") from error
         finally:
             self._waiting.pop(self._number, None)
+
+    async def event(self, name: str, data: Json) -> None:
+        """Wait until the last event of that name has the ``data``, which may be so already.
+
+        Raises:
+            QmpClosed: QEMU has ended before.
+
+        """
+        while self.events.get(name) != data:
+            if self._reading is None or self._reading.done():
+                raise QmpClosed(f"QEMU has ended before its event {name}")
+            self._news.clear()
+            await self._news.wait()
 
     async def _send(self, line: bytes, descriptors: Sequence[int]) -> None:
         if descriptors:
@@ -84,6 +99,7 @@ class Qmp:
         except (ValueError, OSError):  # no line, or no JSON: whoever is there is not QEMU any more
             return
         finally:
+            asyncio.get_running_loop().call_soon(self._news.set)  # this task is done by then
             for answer in self._waiting.values():
                 if not answer.done():
                     answer.set_exception(QmpClosed("QEMU ended in the middle of a command"))
@@ -94,6 +110,7 @@ class Qmp:
             raise ValueError("not a message of QMP")  # noqa: TRY004  as for a line that is no JSON
         if "event" in message:
             self.events[str(message["event"])] = message.get("data")
+            self._news.set()
             return
         answer = self._waiting.get(message.get("id", 0))
         if answer is None or answer.done():

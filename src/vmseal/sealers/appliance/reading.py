@@ -11,6 +11,7 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -30,7 +31,7 @@ def read(kind: type[T], value: object, where: str = "report") -> T:
     """
     if not isinstance(value, dict):
         raise Unbelievable(f"{where} is no object")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class can be hashed, whatever its objects can
     known = {field.name: field for field in fields(kind)}  # type: ignore[arg-type]  # callers give dataclasses
     if unknown := sorted(map(harmless, value.keys() - known.keys()))[:3]:
         raise Unbelievable(f"{where} has unknown fields: {', '.join(unknown)}")
@@ -38,6 +39,12 @@ def read(kind: type[T], value: object, where: str = "report") -> T:
         if name not in value and field.default is MISSING and field.default_factory is MISSING:
             raise Unbelievable(f"{where} lacks {name}")
     return kind(**{name: _read(hints[name], each, f"{where}.{name}") for name, each in value.items()})
+
+
+@cache
+def _hints(kind: type) -> Mapping[str, Any]:
+    """Return the types of a class's fields; a report has many of each, and finding them out takes its time."""
+    return get_type_hints(kind)
 
 
 def harmless(text: object) -> str:

@@ -16,8 +16,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
-import structlog
-
+from vmseal.log import Logger
 from vmseal.sealers.sealer import ApplianceFailed
 
 KEPT = 3  # files of a kind: another accelerator's, another memory's
@@ -25,7 +24,7 @@ LOCK_POLL = 0.05  # seconds
 DESCRIPTION = ".json"
 UNFINISHED = ".new"
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 class Cache:

@@ -13,8 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import structlog
-
+from vmseal.log import Logger
 from vmseal.sealers.accelerator import Accelerator
 from vmseal.sealers.appliance import build, kernels
 from vmseal.sealers.appliance.build import Recipe
@@ -27,7 +26,7 @@ from vmseal.sealers.sealer import ApplianceFailed, ProgramMissing
 # far with KVM never will.
 READY_DEADLINES = {Accelerator.TCG: 300.0, Accelerator.KVM: 30.0}
 
-logger = structlog.get_logger(__name__)
+logger = Logger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)

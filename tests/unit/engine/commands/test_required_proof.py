@@ -53,7 +53,7 @@ def test_a_template_is_proved_while_it_is_sealed_and_illegal_and_keeps_its_proof
         template = engine.template(started.entity_id)
         assert template is not None
         assert (template.status, template.proof) == ("ok", engine.host.proof)
-        assert engine.event_codes() == [48, 20011, 51]
+        assert engine.event_codes() == [48, 20011, 51, 20030]
         (asked,) = [given for name, given in engine.host.calls if name == "Vmseal.proveTemplate"]
         assert isinstance(asked, verb.ProveTemplate)
         assert {reference.address for reference in asked.source} == sources
@@ -91,7 +91,7 @@ def test_a_proof_that_cannot_be_made_undoes_the_template(tmp_path: Path) -> None
 def test_a_host_that_cannot_prove_is_no_way_around_it(tmp_path: Path) -> None:
     async def body() -> None:
         host = FakeHost(extensions=False)
-        async with engine_on_fake(tmp_path, host, require_proof=True) as engine:
+        async with engine_on_fake(tmp_path, host, require_proof=True, templates_without_audit=True) as engine:
             vm_id = engine.add_vm()
             started = await engine.add_template()
             assert "cannot prove templates" in (await engine.ended(started.job_id)).reason
@@ -127,7 +127,7 @@ def test_an_engine_that_stops_meanwhile_asks_for_no_second_proof(tmp_path: Path)
         async with engine_on_fake(tmp_path, host) as engine:
             assert (await engine.ended(started.job_id)).status == "finished"
             assert (host.called("Vmseal.proveTemplate"), host.called("VM.seal")) == (1, 1)
-            assert engine.event_codes() == [48, 20011, 51]
+            assert engine.event_codes() == [48, 20011, 51, 20030]
         await host.stop()
 
     asyncio.run(body())

@@ -24,8 +24,8 @@ COLUMNS = (
     Column("Legality"),
     Column("Generation", align="right"),
     Column("Storage domain"),
-    Column("Image"),
-    Column("Volume"),
+    Column("Disk id"),
+    Column("Path on the hosts"),
 )
 FORMATS = {"cow": "qcow2", "raw": "raw"}
 EMPTY = "This template has no disks."
@@ -85,7 +85,7 @@ def _row(disk: TemplateDisk, volume: VolumeState | None) -> TableRow:
             cells.text(volume.generation if volume else "-"),
             cells.text(disk.domain),
             cells.copyable(disk.id),
-            cells.copyable(disk.volume_id),
+            cells.copyable(disk.path),
         ),
     )
 
