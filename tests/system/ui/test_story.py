@@ -109,8 +109,8 @@ def test_a_disk_without_an_operating_system(real_window: Watched, stack: Stack) 
     expect(failure.get_by_role("alert")).to_contain_text("No operating system", timeout=8 * MINUTES, ignore_case=True)
     expect(failure).to_contain_text("What had been made was removed again.")
     with stack.client() as client:
-        assert [one["name"] for one in client.list("templates")] == ["Blank"]
-    stack.check_settled([])
+        assert "nothing" not in [one["name"] for one in client.list("templates")]
+    stack.check_sources()
 
 
 def test_the_whole_story_with_the_keyboard_alone(window: Watched, engine: UiEngine) -> None:
