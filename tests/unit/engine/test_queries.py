@@ -124,7 +124,8 @@ def test_a_template_in_all_its_parts(session: Session, ids: dict[str, str]) -> N
     assert report is not None
     assert report["sealer"] == "appliance"
     assert audit_report(session, ids["plain"]) is proof_report(session, ids["plain"]) is None
-    assert statement(session, ids["web"]) is envelope(session, ids["web"]) is None
+    assert statement(session, ids["web"]) is None
+    assert envelope(session, ids["web"]) is None
     assert template_detail(session, "none") is None
 
 
