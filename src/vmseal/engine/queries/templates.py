@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session, load_only, noload, selectinload
+from sqlalchemy.orm import Session, lazyload, load_only, selectinload
 
 from vmseal.engine.queries.blank import TEMPLATES
 from vmseal.engine.queries.keys import Condition, Key, Keys, Kind
@@ -121,7 +121,7 @@ class TemplateRow:
 def template_page(session: Session, asked: PageAsked) -> Page[TemplateRow]:
     """Return a page of the templates that a search finds, without Blank."""
     statement = sa.select(Template).options(
-        load_only(*_SHORT), noload(Template.cluster), selectinload(Template.attachments)
+        load_only(*_SHORT), lazyload(Template.cluster), selectinload(Template.attachments)
     )
     found = find_page(session, statement, ROW_KEYS, asked=asked, order=[Template.name, Template.version_number])
     rows: tuple[Template, ...] = found.rows

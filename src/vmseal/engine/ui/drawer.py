@@ -77,8 +77,8 @@ class Drawer:
             button.props["aria-expanded"] = "true" if name == self._panel else "false"
 
     def _open(self, panel: str) -> None:
-        with self._place, Element("section").classes("vs-panel") as section:
-            section.props.update({"aria-label": PANELS[panel], "tabindex": "0"})
+        with self._place, Element("div").classes("vs-panel") as shown:
+            shown.props.update({"role": "group", "aria-label": PANELS[panel], "tabindex": "0"})
             self._refresh = {"tasks": self._tasks, "alerts": self._alerts, "events": self._events}[panel]()
 
     def _tasks(self) -> Refresh:
@@ -98,7 +98,7 @@ class Drawer:
         return refresh
 
     def _events(self) -> Refresh:
-        return event_table(self._visit).refresh
+        return event_table(self._visit, "All events").refresh
 
 
 def _words(now: Activity) -> str:

@@ -3,7 +3,7 @@ export default {
   template: `
     <section class="vs-table" :aria-label="label" :aria-busy="busy ? 'true' : 'false'">
       <div class="vs-bar">
-        <form v-if="searchable" role="search" class="vs-search" @submit.prevent="find(text)">
+        <form v-if="searchable" role="search" class="vs-search" :aria-label="'Search in ' + label" @submit.prevent="find(text)">
           <label :for="ids.search">Search</label>
           <input type="search" :id="ids.search" v-model="text" @input="later" maxlength="4000" spellcheck="false"
             autocomplete="off" :placeholder="hint" :aria-invalid="error ? 'true' : null"

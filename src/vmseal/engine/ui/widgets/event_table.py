@@ -15,15 +15,15 @@ HINT = "words, or severity=error"
 
 
 def event_table(
-    visit: Visit, template_id: str | None = None, *, asked: PageAsked | None = None, addressed: bool = False
+    visit: Visit, label: str, template_id: str | None = None, *, asked: PageAsked | None = None, addressed: bool = False
 ) -> DataTable:
-    """Make the table of all events, or of those about a template."""
+    """Make the table of all events, or of those about a template; ``label`` is what it is read out with."""
 
     async def load(asked: PageAsked) -> Page[TableRow]:
         page = await visit.live.read(event_page, asked, template_id)
         return page.map([_row(event) for event in page.rows])
 
-    return DataTable("Events", COLUMNS, load=load, empty=EMPTY, hint=HINT, asked=asked, addressed=addressed)
+    return DataTable(label, COLUMNS, load=load, empty=EMPTY, hint=HINT, asked=asked, addressed=addressed)
 
 
 def _row(event: EventRow) -> TableRow:

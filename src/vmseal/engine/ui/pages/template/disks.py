@@ -62,7 +62,7 @@ async def _build(visit: Visit, template_id: str) -> None:
             running.append(asyncio.create_task(ask()))
 
     running: list[asyncio.Task[None]] = []
-    table = DataTable("Disks", COLUMNS, load=load, empty=EMPTY, asked=PageAsked(size=1000))
+    table = DataTable("Volumes", COLUMNS, load=load, empty=EMPTY, asked=PageAsked(size=1000))
     note = Text("p", role="status", classes="vs-hint")
     Text("p", "Type, legality and generation are what the host reads in the volumes now.", classes="vs-hint")
     visit.client.on_delete(lambda: [task.cancel() for task in running])

@@ -118,14 +118,14 @@ def _row(name: str, values: tuple[str | None, ...], report: Report) -> TableRow:
 
 
 def _comparison(name: str, report: Report) -> tuple[str, str]:
-    """Return what the host's comparison says of an identity; nothing is compared here."""
+    """Return what the host's comparison says of an identity, as the command line does; nothing is compared here."""
     told = (
         ("shared", "alike in both clones"),
         ("equal_to_template", "as in the template"),
         ("equal_to_source", "as in the source"),
     )
     alike = [words for key, words in told if name in (report.get(key) or ())]
-    return (", ".join(alike), Tone.WARN) if alike else ("different", Tone.GOOD)
+    return (", ".join(alike), Tone.WARN) if alike else ("ok", Tone.GOOD)
 
 
 TAB = Tab("proof", "Proof", _build)

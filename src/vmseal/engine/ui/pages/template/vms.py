@@ -25,7 +25,13 @@ async def _build(visit: Visit, template_id: str) -> None:
         return page.map([_row(vm) for vm in page.rows])
 
     table = DataTable(
-        "Virtual machines", COLUMNS, load=load, empty=EMPTY, hint="name", asked=visit.asked("name"), addressed=True
+        "Made from this template",
+        COLUMNS,
+        load=load,
+        empty=EMPTY,
+        hint="name",
+        asked=visit.asked("name"),
+        addressed=True,
     )
     await visit.keep_fresh(table.refresh)
 
