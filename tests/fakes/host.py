@@ -93,6 +93,7 @@ class FakeHost:
         self.audit: dict[str, object] = {"passed": True, "findings": []}  # what audits find
         self.unaudited = ""  # why there are none
         self.proof: dict[str, object] = {"passed": True, "reasons": []}  # what proofs show
+        self.report: dict[str, object] = {"sealer": "fake", "schema": 1}  # what seals say that they did
         self.plan: dict[str, object] = {"sealer": "fake", "schema": 1, "dry_run": True}  # what plans show
         self.volumes: dict[VolumeAddress, FakeVolume] = {}
         self.jobs: dict[str, FakeJob] = {}
@@ -510,7 +511,7 @@ class FakeHost:
                 if volume.meta.type is VolumeType.SHARED:
                     raise GeneralError("A SHARED volume is never sealed")
                 volume.sealed = True
-            job.report = {"sealer": "fake", "schema": 1}
+            job.report = dict(self.report)
             if given.options is not None and given.options.digests:
                 job.digests = self._digests(given.images, "c" * 64)
 

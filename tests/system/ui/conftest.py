@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, Request, expect, sync_playwright
 from tests.system.ui.engine import UiEngine, ui_engine
 
 CHROMIUM = "/usr/bin/chromium"  # Debian's: Playwright's own cannot be had everywhere
@@ -18,6 +18,8 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+expect.set_options(timeout=20_000)  # milliseconds; guests keep the machine busy
 
 
 # Not for the session: while Playwright runs, other modules' tests cannot run event loops of their own in this thread.

@@ -70,8 +70,8 @@ def search(page: Page, text: str) -> float:
     return float(page.evaluate(INTERACTION, ['//input[@type="search"]', text]))
 
 
-def list_interactions(browser: Browser, address: str, token: str, *, word: str) -> dict[str, float]:
-    """Return the milliseconds that what can be done with a list takes: the median of some times."""
+def list_interactions(browser: Browser, address: str, token: str, *, word: str, moment: str) -> dict[str, float]:
+    """Return the milliseconds that what can be done with a list takes, medians; ``moment``: the last column."""
     context = browser.new_context()
     context.add_cookies([{"name": COOKIE, "value": token, "url": address}])
     page = context.new_page()
@@ -82,7 +82,7 @@ def list_interactions(browser: Browser, address: str, token: str, *, word: str) 
         "next page": _median(lambda _: press(page, "Next")),
         "last page": _median(lambda turn: press(page, ("Last", "First")[turn % 2])),
         "sort by name": _median(lambda _: press(page, "Name")),
-        "sort by creation": _median(lambda _: press(page, "Created")),
+        "sort by creation": _median(lambda _: press(page, moment)),
         "find a word": _median(lambda turn: search(page, f"{word}-0{turn}")),
         "find by key": _median(lambda turn: search(page, f"name={word}-*{turn}5 and os=debian*")),
         "find all again": _median(lambda turn: search(page, ("", "nothing")[turn % 2])),

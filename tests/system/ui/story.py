@@ -51,7 +51,7 @@ class Story:
         self.hands.press(dialog.get_by_role("button", name="Show what will be removed"))
         self._late(dialog.get_by_text("Nothing was touched."))
         expect(dialog.get_by_text("machine-id", exact=True).first).to_be_visible()
-        dialog.get_by_text("Nothing was touched.").scroll_into_view_if_needed()
+        dialog.get_by_label("Search in operations and paths").evaluate("field => field.scrollIntoView()")
         self.picture("what-will-be-removed")
         self.hands.press(dialog.get_by_role("button", name="Create"))
         expect(self.page.get_by_role("heading", level=2).first).to_have_text(
@@ -74,15 +74,15 @@ class Story:
         self._tab("Seal report")
         expect(self.page.get_by_text("machine-id", exact=True).first).to_be_visible()
         self.picture("seal-report")
-        self._tab("Audit")
-        self.hands.press(self.page.get_by_role("button", name="Audit now"))
-        self._late(self.page.get_by_role("link", name="Download the audit (JSON)"))
-        self.picture("audit")
-        self._tab("Proof")
-        self.hands.press(self.page.get_by_role("button", name="Prove now"))
-        self._late(self.page.get_by_role("link", name="Download the proof (JSON)"))
-        expect(self.page.get_by_role("region", name="Proof").get_by_text("passed", exact=True)).to_be_visible()
-        self.picture("proof")
+        for tab, button in (("Audit", "Audit now"), ("Proof", "Prove now")):
+            self._tab(tab)
+            self.hands.press(self.page.get_by_role("button", name=button))
+            self.hands.press(self.page.get_by_role("link", name="Show the task"))
+            self.hands.press(self._late(self.page.get_by_role("link", name="Show the template")))
+            self._tab(tab)
+            shown = self.page.get_by_role("region", name=tab, exact=True)
+            expect(shown.get_by_text("passed", exact=True)).to_be_visible()
+            self.picture(tab.lower())
 
     def make_vm(self) -> None:
         """Make the VM "clone" from the template."""

@@ -22,12 +22,13 @@ from tests.system.ui.story import Story
 MINUTES = 60_000.0  # milliseconds
 REAL = {
     "VMSEAL_HOST_SEALER": "auto",
+    "VMSEAL_HOST_AUDIT": "required",
     "VMSEAL_HOST_VIRT_SYSPREP": str(shutil.which("virt-sysprep")),
     "VMSEAL_HOST_GUESTFISH": str(shutil.which("guestfish")),
 }
 PICTURES = os.environ.get("VMSEAL_TOUR")  # a folder that gets the pictures of the tour
-SIZE = {"width": 1100, "height": 720}
-PLAN = {
+SIZE = {"width": 1000, "height": 680}
+PLAN: dict[str, object] = {
     "sealer": "fake",
     "schema": 1,
     "dry_run": True,
@@ -116,6 +117,7 @@ def test_a_disk_without_an_operating_system(real_window: Watched, stack: Stack) 
 def test_the_whole_story_with_the_keyboard_alone(window: Watched, engine: UiEngine) -> None:
     engine.host.files["/web.raw"] = {"format": "raw", "virtual_size": 1 << 30, "actual_size": 4096}
     engine.host.plan = PLAN
+    engine.host.report = PLAN | {"dry_run": False}
     page: Page = window.page()
     story = Story(page, Keyboard(page), lambda _: None, patience=MINUTES)
     story.sign_in(engine.url, engine.password)

@@ -40,10 +40,14 @@
     say("Copied.");
   }
 
-  // Put a sentence into the page's status line; screen readers read it.
+  // Put a sentence into the page's status line, for a while; screen readers read it.
+  let said = null;
   function say(text) {
     const line = document.getElementById("vs-status");
-    if (line) line.textContent = text;
+    if (!line) return;
+    line.textContent = text;
+    clearTimeout(said);
+    said = setTimeout(() => (line.textContent = ""), 10000);
   }
 
   // Keep what a page shows in its address, so that it can be bookmarked and survives a reload.

@@ -21,7 +21,7 @@ class Tab:
 
 
 class StartButton:
-    """A button that gives a command; a refusal is shown beside it, what was started below it."""
+    """A button that gives a command; a refusal is shown beside it, or the way to the task that was started."""
 
     def __init__(self, visit: Visit, text: str, start: Callable[[Commands, Caller], Started], *, said: str) -> None:
         self._visit = visit
@@ -29,15 +29,19 @@ class StartButton:
         self._said = said
         Button(text, self._pressed)
         self._error = Text("span", classes="vs-error", role="alert")
+        self._task = Link("", "/")
+        self._task.set_visibility(visible=False)
 
     async def _pressed(self) -> None:
         self._error.show("")
         try:
-            await self._visit.act(self._start)
+            started = await self._visit.act(self._start)
         except Refusal as refusal:
             self._error.show(plain(refusal))
         else:
             self._visit.say(self._said)
+            self._task.lead_to(f"/tasks/{started.job_id}", "Show the task")
+            self._task.set_visibility(visible=True)
 
 
 def download(text: str, template_id: str, document: str) -> None:
