@@ -86,7 +86,7 @@ async def run(
     with ExitStack() as stack:
         lines = _Lines(on_line, stack.enter_context(_open_log(log)) if log else None)
         protocol = _Protocol()
-        transport, _ = await asyncio.get_running_loop().subprocess_exec(
+        starting = asyncio.get_running_loop().subprocess_exec(
             lambda: protocol,
             *arguments,
             stdin=asyncio.subprocess.DEVNULL if feed is None else asyncio.subprocess.PIPE,
@@ -97,6 +97,7 @@ async def run(
             start_new_session=True,
             pass_fds=pass_fds,
         )
+        transport = await _started(starting, protocol, mark)
         # A child left behind would hold the output open, and might write to a disk: it goes too.
         clearing = asyncio.create_task(_clear_after(protocol.exited, mark))
         feeding = [] if feed is None else [asyncio.create_task(_feed(transport, feed))]
@@ -220,6 +221,23 @@ def _dying_with_parent(environment: Mapping[str, str]) -> list[str]:
 def _open_log(path: Path) -> BinaryIO:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     return os.fdopen(descriptor, "wb", buffering=0)
+
+
+async def _started(
+    starting: Coroutine[Any, Any, tuple[asyncio.SubprocessTransport, Any]], protocol: _Protocol, mark: str
+) -> asyncio.SubprocessTransport:
+    """Return a program's transport; who is cancelled meanwhile has it ended, with its children.
+
+    asyncio by itself would kill the program, which may run already, and leave its children.
+    """
+    task = asyncio.ensure_future(starting)
+    try:
+        await uninterrupted(_over(task))
+    except asyncio.CancelledError:
+        if not task.exception():
+            await uninterrupted(_end(task.result()[0], protocol, mark))
+        raise
+    return task.result()[0]
 
 
 async def _feed(transport: asyncio.SubprocessTransport, feed: asyncio.Queue[str]) -> None:

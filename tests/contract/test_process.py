@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,32 @@ def test_cancelled_twice_all_descendants_are_dead_before_it_propagates(tmp_path:
         assert not any(is_alive(pid) for pid in pids(file, 2))
 
     asyncio.run(main())
+
+
+def test_cancelled_while_it_starts_all_descendants_are_dead(tmp_path: Path) -> None:
+    file = tmp_path / "pids"
+
+    async def main() -> None:
+        task = asyncio.create_task(run(family(file)))
+        while not children():
+            await asyncio.sleep(0)
+        pids(file, 2)  # on a busy machine the program does all this before its starter comes back to it
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert not any(map(is_alive, pids(file, 2)))
+
+
+def children() -> list[str]:
+    """Return the status of each child of this process."""
+    parent = f"\nPPid:\t{os.getpid()}\n"
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.append((entry / "status").read_text())
+    return [status for status in found if parent in status]
 
 
 def test_a_child_left_behind_is_killed_and_does_not_hold_up_the_end(tmp_path: Path) -> None:
