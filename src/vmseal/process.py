@@ -285,21 +285,20 @@ class _Hunt:
                 environment = _environment(pid)
                 if environment is None:
                     continue
-                if self._entry in environment:
-                    found = self._kill(pid) or found
+                if self._entry in environment and self._entry in environment.split(b"\0"):
+                    found = True  # whether it was killed or is between two programs just now: look again
+                    self._kill(pid)
                 unclear = unclear or (not environment and _is_in_exec(pid))
         if unclear:
             self._patience -= 1
         return not (found or (unclear and self._patience > 0) or any(map(_is_alive, self.killed)))
 
-    def _kill(self, pid: int) -> bool:
+    def _kill(self, pid: int) -> None:
         # The descriptor makes sure that the process that is read is the one that is killed.
         with _pidfd(pid) as descriptor:
-            if self._entry not in (_environment(pid) or b"").split(b"\0"):
-                return False
-            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-            self.killed.add(pid)
-            return True
+            if self._entry in (_environment(pid) or b"").split(b"\0"):
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+                self.killed.add(pid)
 
 
 def _environment(pid: int) -> bytes | None:
