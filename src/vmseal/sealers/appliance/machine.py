@@ -17,6 +17,7 @@ from typing import Any, Self, TypeVar
 
 from vmseal import process
 from vmseal.sealers.accelerator import Accelerator
+from vmseal.sealers.appliance import memory
 from vmseal.sealers.appliance.blockdev import OpenLayer, block_device
 from vmseal.sealers.appliance.channel import Channel, Ready
 from vmseal.sealers.appliance.hardware import KERNEL_OPTIONS, Board, Hardware
@@ -33,6 +34,10 @@ DIRECT = "ioeventfd=off"
 HEAP = {"MALLOC_ARENA_MAX": "1", "MALLOC_TOP_PAD_": str(8 * 1024 * 1024)}
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 BANDWIDTH = 2**40  # bytes a second; QEMU's default for a migration is 128 MiB
+# The memory is a file that we copy ourselves (qapi/migration.json of QEMU).
+WITHOUT_MEMORY: list[Json] = [{"capability": "x-ignore-shared", "state": True}]
+EVENTS: Json = {"capability": "events", "state": True}
+MIB = 1024 * 1024
 POLL = 0.005  # seconds
 QUIT_DEADLINE = 30.0  # seconds; QEMU writes the images' metadata back at its end
 FULL = ("No space left on device", "Disk quota exceeded")
@@ -83,6 +88,7 @@ class Machine:
     async def _start(self) -> None:
         with ExitStack() as passed:  # the other ends, which must be QEMU's alone for its end to be seen
             control, port = (self._pair(passed) for _ in range(2))
+            filling = self._fill_memory()
             command = self._command(control[1], port[1], passed)
             self.qmp = await self._stack.enter_async_context(Qmp(control[0]))
             self.channel = await self._stack.enter_async_context(Channel(port[0]))
@@ -91,12 +97,24 @@ class Machine:
                 reason="run the appliance",
                 env=self._environment(),
                 on_line=self._hear,
-                pass_fds=[control[1].fileno(), port[1].fileno(), *self._handed],
+                pass_fds=[control[1].fileno(), port[1].fileno(), self._memory, *self._handed],
             )
             self._task = asyncio.create_task(running)
             await self.unless_ended(self._ask("qmp_capabilities"))
         if self._boot.snapshot is not None:
-            await self.unless_ended(self._restored(self._boot.snapshot))
+            await self.unless_ended(self._restored(self._boot.snapshot, filling))
+
+    def _fill_memory(self) -> asyncio.Future[None]:
+        """Make the memory; a snapshot is copied while QEMU starts, which does not look at it before it runs."""
+        self._memory = memory.new(self._hardware.memory * MIB)
+        self._stack.callback(os.close, self._memory)
+        if self._boot.snapshot is None:
+            filling = asyncio.get_running_loop().create_future()
+            filling.set_result(None)
+            return filling
+        filling = asyncio.ensure_future(asyncio.to_thread(memory.fill, self._memory, self._boot.snapshot))
+        self._stack.push_async_callback(asyncio.wait, {filling})  # a thread is not stopped, and has the descriptor
+        return filling
 
     def _pair(self, passed: ExitStack) -> tuple[socket.socket, socket.socket]:
         ours, theirs = socket.socketpair()
@@ -108,9 +126,12 @@ class Machine:
         hardware, board = self._hardware, self._hardware.board
         command = [*hardware.without_rights, hardware.qemu]
         command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", SANDBOX]
-        command += ["-machine", board.machine, "-accel", self._accelerator(), "-cpu", hardware.model]
+        command += ["-machine", f"{board.machine},memory-backend=memory"]
+        command += ["-accel", self._accelerator(), "-cpu", hardware.model]
         # Without hotplug the kernel inside hears of no new disk by itself: it looks for them in their order.
-        command += ["-smp", "1", "-m", str(hardware.memory), "-name", "vmseal-appliance"]
+        command += ["-smp", "1", "-m", f"{hardware.memory}M", "-name", "vmseal-appliance"]
+        shared = f"mem-path=/proc/self/fd/{self._memory},share=on"
+        command += ["-object", f"memory-backend-file,id=memory,size={hardware.memory}M,{shared}"]
         command += ["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"]
         command += ["-chardev", f"socket,id=control,fd={control.fileno()}", "-mon", "chardev=control,mode=control"]
         command += ["-device", f"virtio-scsi-pci,id=scsi0,hotplug=off,num_queues=1,{DIRECT}"]
@@ -182,9 +203,13 @@ class Machine:
     async def _ask(self, command: str, **arguments: Json) -> Json:
         return await self.qmp.execute(command, arguments)
 
-    async def _restored(self, snapshot: int) -> None:
+    async def _restored(self, snapshot: int, filling: asyncio.Future[None]) -> None:
         """Have the snapshot read; QEMU ends when it cannot."""
-        await self._ask("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        await self._ask("migrate-set-capabilities", capabilities=[*WITHOUT_MEMORY, EVENTS])
+        try:
+            await filling
+        except OSError as error:
+            raise ApplianceFailed(f"the snapshot cannot be read: {error.strerror}") from error
         await self._ask("migrate-incoming", uri=f"fd:{snapshot}")
         await self.qmp.event("MIGRATION", {"status": "completed"})
 
@@ -210,6 +235,8 @@ class Machine:
 
     async def _save(self, descriptor: int) -> None:
         await self._ask("stop")
+        await asyncio.to_thread(memory.save, self._memory, descriptor)
+        await self._ask("migrate-set-capabilities", capabilities=WITHOUT_MEMORY)
         await self._ask("migrate-set-parameters", **{"max-bandwidth": BANDWIDTH})
         await self.qmp.execute("getfd", {"fdname": "snapshot"}, descriptors=[descriptor])
         await self._ask("migrate", uri="fd:snapshot")

@@ -120,7 +120,7 @@ class Stock:
                 await asyncio.to_thread(os.fsync, descriptor)
         except OSError as error:
             raise ApplianceFailed(f"the snapshot {self.cache.path(name)} cannot be written: {error}") from error
-        size = self.cache.path(name).stat().st_size
+        size = _occupied(self.cache.path(name))
         logger.info("appliance frozen", file=str(self.cache.path(name)), size=size, ready=ready, seconds=_since(begin))
 
     async def state(self, recipe: Recipe, hardware: Hardware) -> State:
@@ -129,7 +129,7 @@ class Stock:
         archive = archive_name(recipe)
         boot = Boot(recipe.kernel.file, recipe.interpreter, self.cache.path(archive))
         wanted = (archive, snapshot_name(boot, hardware))
-        sizes = [self.cache.path(name).stat().st_size if self.cache.has(name) else 0 for name in wanted]
+        sizes = [_occupied(self.cache.path(name)) if self.cache.has(name) else 0 for name in wanted]
         return State(
             folder=str(self.cache.folder),
             kernel=str(recipe.kernel.file),
@@ -179,7 +179,14 @@ def snapshot_name(boot: Boot, hardware: Hardware) -> str:
     if program is None:
         raise ProgramMissing(f"{hardware.qemu}: program not found; install it (Debian: qemu-system-x86)")
     parts = [boot.initramfs.name, *hardware.identity(Path(program).resolve())]
-    return f"snapshot-{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
+    digest = hashlib.sha256(chr(0).join(parts).encode())
+    for module in ("machine.py", "memory.py"):  # the devices, and how a snapshot's file is laid out
+        digest.update(Path(__file__).with_name(module).read_bytes())
+    return f"snapshot-{digest.hexdigest()[:32]}"
+
+
+def _occupied(file: Path) -> int:
+    return file.stat().st_blocks * 512  # st_blocks: stat(2)
 
 
 def _write(descriptor: int, data: bytes) -> None:
