@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import time
-import uuid
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -79,7 +78,7 @@ async def run(
 
     """
     environment = dict(os.environ if env is None else env)
-    mark = environment[PROCESS_MARK] = uuid.uuid4().hex
+    mark = environment[PROCESS_MARK] = os.urandom(16).hex()
     arguments = [*_dying_with_parent(environment), _program(command[0], environment), *command[1:]]
     logger.debug("program starts", command=list(command), reason=reason)
     begin = time.monotonic()

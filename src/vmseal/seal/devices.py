@@ -225,7 +225,9 @@ def _table(sysfs: Path, name: str) -> list[Partition]:
 
 
 def _partition_names(sysfs: Path, name: str) -> list[str]:
-    names = [other for other in _names(sysfs / name) if (sysfs / name / other / "partition").exists()]
+    # The kernel begins a partition's name with the disk's; most of what else is in the folder needs no look.
+    inside = [other for other in _names(sysfs / name) if other.startswith(name)]
+    names = [other for other in inside if (sysfs / name / other / "partition").exists()]
     return sorted(names, key=lambda other: _number(sysfs / name / other, "partition"))
 
 

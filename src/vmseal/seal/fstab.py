@@ -30,6 +30,11 @@ BY_LINKS = {f"by-{tag.lower()}": tag for tag in TAGS}
 DISK_NAME = re.compile(r"/dev/(?:[hsv]|xv)d([a-z]{1,3})(\d*)")
 NUMBERED_DISK_NAME = re.compile(r"/dev/(?:nvme(\d+)n1|mmcblk(\d+))(?:p(\d+))?")
 TYPE = re.compile(r"[A-Za-z0-9_.,+!-]+")
+ARRAY_NAME = re.compile(r"/dev/md(?:/|_d)?([^/]+?)(?:p(\d+))?")
+REMOTE = re.compile(r"[\w.\-\[\]:]+:/")
+BLANKS = re.compile(r"[ \t]+")
+ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+UDEV_ESCAPE = re.compile(rb"\\x([0-9a-fA-F]{2})")
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Entry:
     def is_local(self) -> bool:
         """Whether it is on a block device of the guest."""
         remote = "_netdev" in self.options or self.type in NOT_ON_DISK or self.type.startswith("fuse.")
-        elsewhere = self.source.startswith("//") or re.match(r"[\w.\-\[\]:]+:/", self.source)
+        elsewhere = self.source.startswith("//") or REMOTE.match(self.source)
         device = self.source.startswith("/dev/") or self.source.partition("=")[0].upper() in {*TAGS, "ID"}
         return bool(device and not (remote or elsewhere or self.is_bind or is_below(self.target, NOT_MOUNTED)))
 
@@ -109,7 +114,7 @@ def parse(text: str) -> list[Entry]:
 
 
 def _entry(number: int, line: str) -> Entry:
-    words = [_unescaped(word) for word in re.split(r"[ \t]+", line)]
+    words = [_unescaped(word) for word in BLANKS.split(line)]
     if len(words) < 3 or not TYPE.fullmatch(words[2]):
         raise SealRefused("unresolved-mount", _garbage(number, line))
     source, target, kind = _unquoted(words[0]), _unquoted(words[1]), words[2]
@@ -232,7 +237,7 @@ def _by_crypttab(source: str, devices: Sequence[BlockDevice], names: Names, *, d
 
 
 def _by_array_name(source: str, devices: Sequence[BlockDevice], names: Names) -> BlockDevice | None:
-    match = re.fullmatch(r"/dev/md(?:/|_d)?([^/]+?)(?:p(\d+))?", source)
+    match = ARRAY_NAME.fullmatch(source)
     if not match:
         return None
     array = (
@@ -272,16 +277,12 @@ def names_from(crypttab: str, mdadm_conf: str) -> Names:
 
 def _unescaped(word: str) -> str:
     r"""Return the word without \040 and its like; an escape means a byte."""
-    raw = re.sub(
-        rb"\\([0-3][0-7]{2})", lambda match: bytes([int(match[1], 8)]), word.encode("utf-8", "surrogateescape")
-    )
+    raw = ESCAPE.sub(lambda match: bytes([int(match[1], 8)]), word.encode("utf-8", "surrogateescape"))
     return raw.decode("utf-8", "surrogateescape")
 
 
 def _udev_unescaped(name: str) -> str:
-    raw = re.sub(
-        rb"\\x([0-9a-fA-F]{2})", lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogateescape")
-    )
+    raw = UDEV_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), name.encode("utf-8", "surrogateescape"))
     return raw.decode("utf-8", "surrogateescape")
 
 

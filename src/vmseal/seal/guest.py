@@ -61,6 +61,8 @@ FIRST_DNF_RHEL = 8
 # Units of distributions that make host keys: Fedora and RHEL, Arch, others.
 KEY_UNITS = "/{etc,usr/lib,lib}/systemd/system/{sshd-keygen*,sshdgenkeys,ssh-keygen*,ssh-hostkeys*}.service"
 FIRST_BOOT_ONLY = re.compile(r"(?m)^ConditionFirstBoot=\s*\|?(yes|true|on|1)\s*$")
+KEY_SCRIPT = re.compile(r"gen-keys|keygen")
+NUMBERS = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?")
 SSH_UNITS = "/{etc,usr/lib,lib}/systemd/system/{ssh,sshd}.service"
 
 
@@ -137,7 +139,7 @@ def _text(root: Root, path: str) -> str:
 
 
 def _numbers(text: str) -> tuple[int, int]:
-    match = re.search(r"(\d{1,9})(?:\.(\d{1,9}))?", text)
+    match = NUMBERS.search(text)
     return (int(match[1]), int(match[2] or 0)) if match else (0, 0)
 
 
@@ -208,7 +210,7 @@ def _makes_host_keys(root: Root) -> bool:
     if any(not FIRST_BOOT_ONLY.search(text) for text in units):
         return True
     # openSUSE's sshd.service calls a script of its own before it starts.
-    return any(re.search(r"gen-keys|keygen", _text(root, path)) for path in root.glob(SSH_UNITS))
+    return any(KEY_SCRIPT.search(_text(root, path)) for path in root.glob(SSH_UNITS))
 
 
 def _selinux(root: Root) -> str:

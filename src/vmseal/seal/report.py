@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 SCHEMA = 2  # grows when a field changes its meaning; 2: paths, bytes and what was kept, profile, erased, not_sealed
@@ -87,4 +87,11 @@ class SealReport:
 
     def as_json(self) -> dict[str, object]:
         """Return the report as JSON-ready data."""
-        return asdict(self)
+        # By hand: dataclasses.asdict copies each value deeply, a tenth of all that an emulated CPU does in a seal.
+        operations = [_operation(operation) for operation in self.operations]
+        return {**vars(self), "guest": {**vars(self.guest)}, "operations": operations}
+
+
+def _operation(report: OperationReport) -> dict[str, object]:
+    paths, kept = [{**vars(change)} for change in report.paths], [{**vars(kept)} for kept in report.kept]
+    return {**vars(report), "paths": paths, "kept": kept}

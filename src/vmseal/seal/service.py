@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from vmseal.seal import asked, audit, catalogue, devices, fs_uuids, identities, luks, lvm_uuids, mounts, profile, roots
 from vmseal.seal.assembly import Assembly
@@ -216,7 +215,7 @@ def _warnings(mounted: Mounts, reports: list[OperationReport], wiping: Wiping | 
 
 def _without_host(report: SealReport) -> dict[str, object]:
     """Return the report without the fields that only the host can fill in."""
-    data = replace(report).as_json()
+    data = report.as_json()
     return {key: value for key, value in data.items() if key not in {"sealer", "version", "accelerator", "disks"}}
 
 

@@ -6,6 +6,7 @@ code, prepares the system call that opens folders, and lets the interpreter adap
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from vmseal.seal import audit, catalogue, pattern
@@ -16,9 +17,11 @@ from vmseal.seal.root import Root
 from vmseal.seal.run import run
 from vmseal.seal.settings import Settings
 
+HOMES = ("/home/any",)
 RANDOM_BYTES = bytes(4096)  # for files that nobody will ever see
 FILES = {
     "bin/sh": "",
+    "boot/grub/grub.cfg": "",
     "etc/fstab": "",
     "etc/group": "root:x:0:\nany:x:1000:\n",
     "etc/hostname": "any\n",
@@ -32,7 +35,6 @@ FILES = {
     "home/any/.bash_history": "",
     "home/any/.ssh/known_hosts": "",
     "root/.bash_history": "",
-    "sbin/init": "",
     "tmp/any/any": "",
     "usr/lib/systemd/systemd": "",
     "usr/sbin/sshd": "",
@@ -47,8 +49,8 @@ def warm(top: Path) -> None:
     crc32c.prefix(crc32c.ONES)  # makes the tables
     for operation in catalogue.own():  # those too that are not for this guest
         for globs in (operation.remove, operation.remove_files, operation.empty, operation.report, operation.unless):
-            pattern.places(globs, ())
-        pattern.places(operation.remove_files_under, ())
+            _take_apart(globs)
+        _take_apart(operation.remove_files_under)
     for name, content in FILES.items():
         file = top / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -60,3 +62,9 @@ def warm(top: Path) -> None:
     finally:
         root.close()
     audit.rehearse(top)
+
+
+def _take_apart(globs: Iterable[str]) -> None:
+    for place in pattern.places(globs, HOMES):
+        for part in place.inner:
+            pattern.names_of(part)

@@ -8,15 +8,12 @@ wrong in them ends in an error that begins with file and line, before a disk is 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from pkgutil import iter_modules
 
-from vmseal.seal import operations as codes
 from vmseal.seal import profile as choice
 from vmseal.seal.catalogue import DEVICE_CODES, Operation, Profile, own_files, reading
 from vmseal.seal.errors import CatalogueError, UnknownOperation
@@ -24,6 +21,7 @@ from vmseal.seal.pattern import expand, regex
 
 OPERATIONS = Path("/etc/vmseal/operations.d")
 PROFILES = Path("/etc/vmseal/profiles")
+CODES = Path(__file__).parents[1] / "operations"  # modules; they take a while to import, and nothing here calls them
 FILE_LIMIT = 1 << 20  # bytes of a file; operations travel to the appliance in one line of JSON
 TEXT_LIMIT = 4096  # bytes of a text: PATH_MAX; 64 KiB of a file to write
 CONTENT_LIMIT = 1 << 16
@@ -130,7 +128,7 @@ def select(
 
 
 def _read_profile(file: Path, known: set[str]) -> OwnProfile:
-    text, data = _parse(file)
+    text, data = reading.parse(file)
     if reading.NAME.fullmatch(file.stem) is None or file.stem in set(Profile):
         raise CatalogueError(f"{file}:1: {file.stem!r} is a profile of the program's, or no name: rename the file")
     for key in data:
@@ -158,17 +156,6 @@ def _names(file: Path, text: str, key: str, value: object, known: set[str]) -> t
     return tuple(value)
 
 
-def _parse(file: Path) -> tuple[str, Mapping[str, object]]:
-    try:
-        text = file.read_text(encoding="utf-8")
-        return text, tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        match = re.search(r"at line (\d+)", str(error))
-        raise CatalogueError(f"{file}:{match[1] if match else 1}: {error}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise CatalogueError(f"{file}:1: cannot be read: {error}") from error
-
-
 def _wrong(file: Path, text: str, key: str, message: str) -> CatalogueError:
     match = re.search(rf"^[ \t\[]*[\"']?{re.escape(key)}\b", text, re.MULTILINE)
     return CatalogueError(f"{file}:{text.count(chr(10), 0, match.start()) + 1 if match else 1}: {message}")
@@ -191,7 +178,7 @@ def _version(file: Path) -> tuple[int, int]:
 
 
 def _check_file(file: Path) -> None:
-    known = {module.name.replace("_", "-") for module in iter_modules(codes.__path__)} | DEVICE_CODES
+    known = {file.stem.replace("_", "-") for file in CODES.glob("[!_]*.py")} | DEVICE_CODES
     for count, (operation, line) in enumerate(reading.read(file), start=1):
         problem = _problem(operation, known) or (f"more than {COUNT_LIMIT} operations" if count > COUNT_LIMIT else None)
         if problem is not None:

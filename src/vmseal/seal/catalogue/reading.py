@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from enum import StrEnum
@@ -58,7 +57,7 @@ def read(file: Path) -> Iterator[tuple[Operation, int]]:
         CatalogueError: the file cannot be read or is wrong.
 
     """
-    text, data = _parse(file)
+    text, data = parse(file)
     if unknown := sorted(set(data) - {"operation"}):
         raise CatalogueError(f"{file}:{_line_of(text, None, unknown[0])}: {unknown[0]} is not known; use [[operation]]")
     tables = data.get("operation", [])
@@ -74,7 +73,15 @@ def read(file: Path) -> Iterator[tuple[Operation, int]]:
             raise CatalogueError(f"{file}:{line}: operation {name}: {wrong}") from wrong
 
 
-def _parse(file: Path) -> tuple[str, dict[str, object]]:
+def parse(file: Path) -> tuple[str, dict[str, object]]:
+    """Return a file's text and what it says.
+
+    Raises:
+        CatalogueError: it cannot be read, or is no TOML; says file and line.
+
+    """
+    import tomllib  # noqa: PLC0415  who uses the program's own catalogue only need not wait for it
+
     try:
         text = file.read_text(encoding="utf-8")
         return text, tomllib.loads(text)

@@ -18,8 +18,12 @@ OF_MACHINE = re.compile(r"[0-9a-f]{32}(-.*)?", re.DOTALL)
 TOKEN = "/etc/kernel/entry-token"  # noqa: S105  a path
 ADVICE = f"it is named after the old machine id: the operation kernel-entry-token writes that id to {TOKEN}"
 CONTENTS = (
-    (("/boot/grub/grubenv", "/boot/grub2/grubenv"), r"^(saved_entry|boot_counter|boot_success)=.", "the saved choice"),
-    (("/etc/default/grub",), r"^[^#\n]*\bresume=", "the swap device of a resume"),
+    (
+        ("/boot/grub/grubenv", "/boot/grub2/grubenv"),
+        re.compile(r"^(saved_entry|boot_counter|boot_success)=.", re.MULTILINE),
+        "the saved choice",
+    ),
+    (("/etc/default/grub",), re.compile(r"^[^#\n]*\bresume=", re.MULTILINE), "the swap device of a resume"),
 )
 
 
@@ -32,7 +36,7 @@ def run(work: Work) -> None:
         root.keep(TOKEN, "boot entries are named after it in every clone")
     for paths, pattern, what in CONTENTS:
         for path in root.glob(*paths):
-            if re.search(pattern, text.read(root, path) or "", re.MULTILINE):
+            if pattern.search(text.read(root, path) or ""):
                 root.keep(path, f"it holds {what}")
 
 

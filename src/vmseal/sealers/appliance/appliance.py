@@ -256,6 +256,8 @@ class Appliance(Sealer):
             run.opened = await attachment.opened(run.request.disks, chains, stack, is_trial=run.request.dry_run)
         for number, disk in enumerate(run.opened):
             await machine.attach(number, disk.layers, name=str(disk.disk.path))
+            if number == 0:
+                await self._restore(machine)
         await self._begin(machine, asked)
         run.advance(PREPARED, "looking at the guest")
         try:
@@ -268,6 +270,15 @@ class Appliance(Sealer):
         if not run.request.dry_run:
             await _sync(run.opened)
         return done
+
+    async def _restore(self, machine: Machine) -> None:
+        try:
+            async with asyncio.timeout(BEGIN_DEADLINE):
+                await machine.restore()
+        except ApplianceFailed as error:
+            raise NotBegun(str(error)) from error
+        except TimeoutError as error:
+            raise NotBegun(f"QEMU did not take the snapshot within {BEGIN_DEADLINE:g} s") from error
 
     async def _begin(self, machine: Machine, asked: dict[str, object]) -> None:
         """Send the request and wait until it is taken; before that nothing can have been written."""

@@ -15,7 +15,8 @@ NOBODY = 65534  # user and group that own nothing: nobody and nogroup
 # Quiet, dead at the first fault, and without what takes an emulated CPU long and serves nothing in a VM of one job.
 KERNEL_OPTIONS = (
     "quiet loglevel=3 panic=-1 oops=panic init_on_alloc=0 mitigations=off random.trust_cpu=on cryptomgr.notests=1"
-    " tsc=reliable nowatchdog ipv6.disable=1 audit=0 apparmor=0 rcupdate.rcu_expedited=1"
+    " tsc=reliable nowatchdog ipv6.disable=1 audit=0 lsm=none psi=0 cgroup_disable=memory"
+    " rcupdate.rcu_expedited=1"
 )
 
 

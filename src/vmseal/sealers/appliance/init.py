@@ -7,6 +7,7 @@ goes on from that moment with the same memory, so nothing random may be drawn he
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import json
 import mmap
@@ -15,6 +16,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 INSIDE = "/vmseal"  # where the builder has put everything
@@ -22,7 +24,10 @@ PORT = "org.vmseal.request"  # name of the virtio-serial port
 MOUNTS = (("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev"), ("tmpfs", "/run"), ("tmpfs", "/tmp"))  # noqa: S108  nobody else is here
 SYS, DEV = Path("/sys"), Path("/dev")
 WARM = Path("/run/vmseal/warm")  # nothing of a guest's
+# Of a disk, see Documentation/ABI/stable/sysfs-block of the kernel.
+QUEUE = {"scheduler": "none", "iostats": "0", "add_random": "0", "wbt_lat_usec": "0"}
 LONGEST_REQUEST = 64 * 1024 * 1024  # bytes
+BLKRRPART = 0x125F  # linux/fs.h
 PATIENCE = 15.0  # seconds; for a disk that was plugged in to appear
 KEPT_FREE = 12 * 1024 * 1024  # bytes of memory that are not overwritten before the snapshot
 HUGE_PAGE = 2 * 1024 * 1024  # bytes; few large ones are written faster than many small ones
@@ -70,6 +75,17 @@ def prepare() -> None:
             file.unlink()  # loaded; its memory would be a part of the snapshot
 
 
+def placeholder() -> Path | None:
+    """Return what stands, in a VM that is to be frozen, where the first disk will be; its queue is made fast."""
+    for device in (SYS / "class/scsi_device").glob("*:0:0:0/device"):
+        for queue in device.glob("block/*/queue"):
+            for name, value in QUEUE.items():
+                with suppress(OSError):  # not every kernel has each
+                    (queue / name).write_text(value)
+        return device
+    return None
+
+
 def open_port() -> int:
     """Open the virtio-serial port; there is no udev that would give it its name."""
     deadline = time.monotonic() + PATIENCE
@@ -85,6 +101,7 @@ def serve(port: int) -> None:
     """Say ready, and answer the request that comes."""
     emit = emitter(port)
     answer = load_service()
+    first = placeholder()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000)  # the run is short, and looking for garbage takes an emulated CPU long
@@ -96,7 +113,7 @@ def serve(port: int) -> None:
     try:
         request = read_request(port)
         emit({"event": "begin"})
-        find_disks(request)
+        find_disks(request, first)
         began = True
         for message in collected(answer, request, emit):
             last = message
@@ -179,14 +196,17 @@ def read_request(port: int) -> Message:
     return request
 
 
-def find_disks(request: Message) -> None:
-    """Look for the disks one after the other, so that their names come in their order, and write those in."""
+def find_disks(request: Message, first: Path | None) -> None:
+    """Look for the disks one after the other, so that their names come in their order, and write those in.
+
+    ``first`` is the placeholder that the first disk has replaced, if the VM was frozen with one.
+    """
     disks = request["disks"]
     if not isinstance(disks, list):
         raise Refused("the request's disks are no list")
     (host,) = (SYS / "class/scsi_host").iterdir()
     for number, disk in enumerate(disks):
-        disk["device"] = find_disk(host, number)
+        disk["device"] = replaced(first) if first and number == 0 else find_disk(host, number)
 
 
 def find_disk(host: Path, lun: int) -> str:
@@ -202,6 +222,18 @@ def find_disk(host: Path, lun: int) -> str:
                 return str(DEV / name.name)
         time.sleep(0.002)
     raise Refused(f"the disk with number {lun} did not appear within {PATIENCE:g} s")
+
+
+def replaced(device: Path) -> str:
+    """Return the device of the disk that has taken a placeholder's place, once the kernel knows its size and table.
+
+    That takes the kernel half of what it does for a disk that is plugged in.
+    """
+    (device / "rescan").write_text("1")
+    (name,) = (device / "block").iterdir()
+    with (DEV / name.name).open("rb") as file, suppress(OSError):  # no table is none of our errors
+        fcntl.ioctl(file, BLKRRPART)
+    return str(DEV / name.name)
 
 
 def give_back_memory() -> None:

@@ -38,6 +38,7 @@ BANDWIDTH = 2**40  # bytes a second; QEMU's default for a migration is 128 MiB
 WITHOUT_MEMORY: list[Json] = [{"capability": "x-ignore-shared", "state": True}]
 EVENTS: Json = {"capability": "events", "state": True}
 MIB = 1024 * 1024
+PLACEHOLDER = f"driver=null-co,node-name=disk0,size={MIB},read-zeroes=on"
 POLL = 0.005  # seconds
 QUIT_DEADLINE = 30.0  # seconds; QEMU writes the images' metadata back at its end
 FULL = ("No space left on device", "Disk quota exceeded")
@@ -57,11 +58,13 @@ class Boot:
 class Machine:
     """A VM; use it with ``async with``: it runs (a restored one still stands) at the begin, and is gone at the end."""
 
-    def __init__(self, hardware: Hardware, boot: Boot) -> None:
+    def __init__(self, hardware: Hardware, boot: Boot, *, has_placeholder: bool = False) -> None:
         self._hardware = hardware
         self._boot = boot
+        self._has_placeholder = has_placeholder
         self._task: asyncio.Task[process.Finished] | None = None
         self._output: list[str] = []
+        self._names: list[str] = []  # of the disks, in their order
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -88,7 +91,7 @@ class Machine:
     async def _start(self) -> None:
         with ExitStack() as passed:  # the other ends, which must be QEMU's alone for its end to be seen
             control, port = (self._pair(passed) for _ in range(2))
-            filling = self._fill_memory()
+            self._filling = self._fill_memory()
             command = self._command(control[1], port[1], passed)
             self.qmp = await self._stack.enter_async_context(Qmp(control[0]))
             self.channel = await self._stack.enter_async_context(Channel(port[0]))
@@ -101,8 +104,11 @@ class Machine:
             )
             self._task = asyncio.create_task(running)
             await self.unless_ended(self._ask("qmp_capabilities"))
+
+    async def restore(self) -> None:
+        """Have the snapshot, if there is one, read; QEMU ends when it cannot."""
         if self._boot.snapshot is not None:
-            await self.unless_ended(self._restored(self._boot.snapshot, filling))
+            await self.unless_ended(self._restored(self._boot.snapshot, self._filling))
 
     def _fill_memory(self) -> asyncio.Future[None]:
         """Make the memory; a snapshot is copied while QEMU starts, which does not look at it before it runs."""
@@ -138,6 +144,13 @@ class Machine:
         command += ["-device", f"virtio-serial-pci,id=serial0,max_ports=2,{DIRECT}"]
         command += ["-chardev", f"socket,id=port,fd={port.fileno()}"]
         command += ["-device", f"virtserialport,chardev=port,name={PORT}"]
+        if self._has_placeholder:
+            command += [
+                "-blockdev",
+                PLACEHOLDER,
+                "-device",
+                ",".join(f"{key}={value}" for key, value in _disk(0).items()),
+            ]
         return [*command, *self._boot_options(board, passed)]
 
     def _accelerator(self) -> str:
@@ -260,18 +273,17 @@ class Machine:
         await self.unless_ended(self._attach(number, layers, name=name))
 
     async def _attach(self, number: int, layers: Sequence[OpenLayer], *, name: str) -> None:
+        self._names.append(name)
         for layer in layers:
             await self.qmp.execute("add-fd", {"fdset-id": layer.descriptor}, descriptors=[layer.descriptor])
         node = f"disk{number}"
         try:
             await self.qmp.execute("blockdev-add", {"node-name": node, **block_device(layers)})
         except QmpError as error:
-            if any(word in str(error) for word in LOCKED):
-                raise DiskInUse(f"{name} is in use by another process (a running VM?); shut that down first") from error
+            if _is_locked(error):
+                raise _in_use(name) from error
             raise DiskUnreadable(f"{name} cannot be opened: {error}") from error
-        # By default QEMU stops a VM when the host's file system is full, and waits for somebody who makes room.
-        errors: dict[str, Json] = {"rerror": "report", "werror": "report", "scsi-id": 0}
-        await self._ask("device_add", driver="scsi-hd", bus="scsi0.0", lun=number, drive=node, **errors)
+        await self._ask("device_add", **_disk(number))
 
     @property
     def is_host_full(self) -> bool:
@@ -281,8 +293,20 @@ class Machine:
         return isinstance(data, dict) and (data.get("nospace") is True or data.get("reason") in FULL)
 
     async def go_on(self) -> None:
-        """Have a restored VM run."""
-        await self.unless_ended(self._ask("cont"))
+        """Have a restored VM run.
+
+        Raises:
+            DiskInUse: the first disk was locked by another process after it was plugged in.
+
+        """
+        await self.unless_ended(self._go_on())
+
+    async def _go_on(self) -> None:
+        try:
+            await self._ask("cont")
+        except QmpError as error:
+            # QEMU locks what was plugged in before a snapshot is read when that is done.
+            raise _in_use(self._names[0]) if _is_locked(error) else error from error
 
     async def quit(self) -> None:
         """End QEMU in order: what the images still need is written.
@@ -301,6 +325,21 @@ class Machine:
             raise ApplianceFailed(f"QEMU did not end within {QUIT_DEADLINE:g} s")
         if ended := self._task.result().returncode:
             raise ApplianceFailed(f"QEMU ended ({ended}): {self.last_words()}")
+
+
+def _is_locked(error: QmpError) -> bool:
+    return any(word in str(error) for word in LOCKED)
+
+
+def _in_use(name: str) -> DiskInUse:
+    return DiskInUse(f"{name} is in use by another process (a running VM?); shut that down first")
+
+
+def _disk(number: int) -> dict[str, Json]:
+    """Return the device of a disk, the LUN ``number``, in QEMU's words."""
+    # By default QEMU stops a VM when the host's file system is full, and waits for somebody who makes room.
+    errors: dict[str, Json] = {"rerror": "report", "werror": "report"}
+    return {"driver": "scsi-hd", "bus": "scsi0.0", "scsi-id": 0, "lun": number, "drive": f"disk{number}", **errors}
 
 
 def _memory_file(file: Path, passed: ExitStack, *, limit: int | None = None) -> int:

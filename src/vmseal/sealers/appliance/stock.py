@@ -114,7 +114,7 @@ class Stock:
         description = {"accelerator": hardware.accelerator, "memory": hardware.memory, "cpu": hardware.model}
         try:
             with self.cache.new(name, description) as descriptor:
-                async with booted(boot, hardware) as machine:
+                async with booted(boot, hardware, has_placeholder=True) as machine:
                     ready = _since(begin)
                     await machine.save(descriptor)
                 await asyncio.to_thread(os.fsync, descriptor)
@@ -150,7 +150,7 @@ class Stock:
 
 
 @asynccontextmanager
-async def booted(boot: Boot, hardware: Hardware) -> AsyncIterator[Machine]:
+async def booted(boot: Boot, hardware: Hardware, *, has_placeholder: bool = False) -> AsyncIterator[Machine]:
     """Give a VM that has booted from the begin and is ready.
 
     Raises:
@@ -158,7 +158,7 @@ async def booted(boot: Boot, hardware: Hardware) -> AsyncIterator[Machine]:
 
     """
     deadline = READY_DEADLINES[hardware.accelerator]
-    async with Machine(hardware, boot) as machine:
+    async with Machine(hardware, boot, has_placeholder=has_placeholder) as machine:
         try:
             async with asyncio.timeout(deadline):
                 await machine.ready()

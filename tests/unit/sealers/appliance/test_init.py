@@ -41,3 +41,20 @@ def test_a_disk_that_does_not_appear_is_asked_for_and_refused(machine: Path, mon
     with pytest.raises(init.Refused, match="disk with number 12 did not appear"):
         init.find_disk(machine / "sys/class/scsi_host/host0", LUN)
     assert (machine / "sys/class/scsi_host/host0/scan").read_text() == "0 0 12"
+
+
+def test_the_first_disk_takes_the_place_of_what_the_vm_was_frozen_with(machine: Path) -> None:
+    device = machine / "sys/class/scsi_device/0:0:0:0/device"
+    (device / "block/sda/queue").mkdir(parents=True)
+    (machine / "dev/sda").touch()
+    first = init.placeholder()
+    assert first == device
+    assert (device / "block/sda/queue/scheduler").read_text() == "none"
+    request: init.Message = {"disks": [{}]}
+    init.find_disks(request, first)
+    assert request == {"disks": [{"device": str(machine / "dev/sda")}]}
+    assert (device / "rescan").read_text() == "1"
+
+
+def test_a_vm_that_was_not_frozen_has_no_placeholder(machine: Path) -> None:
+    assert init.placeholder() is None
