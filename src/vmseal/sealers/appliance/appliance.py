@@ -219,14 +219,12 @@ class Appliance(Sealer):
         with ExitStack() as stack:
             try:
                 descriptor = await self.stock.snapshot(boot, hardware)
-                stack.callback(os.close, descriptor)
-                machine = Machine(hardware, replace(boot, snapshot=descriptor))
-                async with asyncio.timeout(BEGIN_DEADLINE):
-                    await machine.__aenter__()
             except ApplianceFailed as error:
                 raise NotBegun(str(error)) from error
-            except TimeoutError as error:
-                raise NotBegun(f"QEMU did not take the snapshot within {BEGIN_DEADLINE:g} s") from error
+            stack.callback(os.close, descriptor)
+            machine = Machine(hardware, replace(boot, snapshot=descriptor))
+            async with _begins("QEMU did not start"):
+                await machine.__aenter__()
             try:
                 yield machine
             finally:
@@ -257,7 +255,8 @@ class Appliance(Sealer):
         for number, disk in enumerate(run.opened):
             await machine.attach(number, disk.layers, name=str(disk.disk.path))
             if number == 0:
-                await self._restore(machine)
+                async with _begins("QEMU did not take the snapshot"):
+                    await machine.restore()
         await self._begin(machine, asked)
         run.advance(PREPARED, "looking at the guest")
         try:
@@ -271,35 +270,18 @@ class Appliance(Sealer):
             await _sync(run.opened)
         return done
 
-    async def _restore(self, machine: Machine) -> None:
-        try:
-            async with asyncio.timeout(BEGIN_DEADLINE):
-                await machine.restore()
-        except ApplianceFailed as error:
-            raise NotBegun(str(error)) from error
-        except TimeoutError as error:
-            raise NotBegun(f"QEMU did not take the snapshot within {BEGIN_DEADLINE:g} s") from error
-
     async def _begin(self, machine: Machine, asked: dict[str, object]) -> None:
         """Send the request and wait until it is taken; before that nothing can have been written."""
-        try:
-            async with asyncio.timeout(BEGIN_DEADLINE):
-                await machine.go_on()
-                await machine.channel.ask({**asked, "time": time.time()})
-                answer = await machine.channel.next()
-        except ApplianceFailed as error:
-            raise NotBegun(f"{error}: {machine.last_words()}") from error
-        except TimeoutError as error:
-            raise NotBegun(f"the appliance did not take the request within {BEGIN_DEADLINE:g} s") from error
+        async with _begins("the appliance did not take the request"):
+            await machine.go_on()
+            await machine.channel.ask({**asked, "time": time.time()})
+            answer = await _next(machine)
         if not isinstance(answer, Begun):
             raise NotBegun("the appliance says something else than that it begins")
 
     async def _answers(self, run: _Run, machine: Machine) -> Done:
         while True:
-            try:
-                answer = await machine.channel.next()
-            except ApplianceFailed as error:
-                raise ApplianceFailed(f"{error}: {machine.last_words()}") from error
+            answer = await _next(machine)
             if isinstance(answer, Progress):
                 run.writing = run.writing or answer.writing
                 run.advance(PREPARED + answer.percent * (100.0 - PREPARED) / 100.0, answer.operation)
@@ -326,6 +308,31 @@ class Appliance(Sealer):
             unbelievable = ApplianceFailed(f"the appliance's report is not to be believed: {error}")
             unbelievable.untouched = run.request.dry_run
             raise unbelievable from error
+
+
+async def _next(machine: Machine) -> channel.Answer:
+    """Return the appliance's next answer; an error has the VM's last words."""
+    try:
+        return await machine.channel.next()
+    except ApplianceFailed as error:
+        raise ApplianceFailed(f"{error}: {machine.last_words()}") from error
+
+
+@asynccontextmanager
+async def _begins(otherwise: str) -> AsyncIterator[None]:
+    """Have what a VM's begin needs done in time; ``otherwise`` says what went wrong if it is not.
+
+    Raises:
+        NotBegun: it failed, or took too long.
+
+    """
+    try:
+        async with asyncio.timeout(BEGIN_DEADLINE):
+            yield
+    except ApplianceFailed as error:
+        raise NotBegun(f"{otherwise}: {error}") from error
+    except TimeoutError as error:
+        raise NotBegun(f"{otherwise} within {BEGIN_DEADLINE:g} s") from error
 
 
 async def _sync(opened: tuple[OpenDisk, ...]) -> None:
