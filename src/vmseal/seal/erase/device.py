@@ -93,16 +93,17 @@ class BlockDevice:
             data += more
         return data
 
-    def read_blocks(self, blocks: Iterable[int], block: int) -> Iterator[tuple[int, bytearray]]:
-        """Read blocks of ``block`` bytes by number, in ascending order and with few, large reads."""
+    def read_spans(self, blocks: Iterable[int], block: int) -> Iterator[tuple[list[int], bytearray]]:
+        """Read blocks of ``block`` bytes by number, in ascending order and with few, large reads.
+
+        Yields the numbers of some of them, and what is on the device from the first of these to the last.
+        """
         spans = list(_spans(sorted(set(blocks)), block))
-        for first, last in spans:  # all at once, so that none is waited for
-            os.posix_fadvise(self._fd, first[0] * block, (last - first[0] + 1) * block, os.POSIX_FADV_WILLNEED)
-        for first, last in spans:
-            span = memoryview(self.read(first[0] * block, (last - first[0] + 1) * block))
-            for number in first:
-                at = (number - first[0]) * block
-                yield number, bytearray(span[at : at + block])
+        for numbers in spans:  # all at once, so that none is waited for
+            length = (numbers[-1] - numbers[0] + 1) * block
+            os.posix_fadvise(self._fd, numbers[0] * block, length, os.POSIX_FADV_WILLNEED)
+        for numbers in spans:
+            yield numbers, bytearray(self.read(numbers[0] * block, (numbers[-1] - numbers[0] + 1) * block))
 
     def rewrite(self, part: Part, offset: int, data: bytes | bytearray, *, zeroed: int) -> None:
         """Write ``data``, in which ``zeroed`` bytes of remnants were made zero."""
@@ -184,14 +185,14 @@ def any_set(data: bytes | bytearray | memoryview) -> bool:
     return data != bytes(len(data))
 
 
-def _spans(blocks: list[int], block: int) -> Iterator[tuple[list[int], int]]:
-    """Group ascending block numbers into (numbers, last) that are read at once."""
+def _spans(blocks: list[int], block: int) -> Iterator[list[int]]:
+    """Group ascending block numbers into those that are read at once."""
     group: list[int] = []
     for number in blocks:
         near = group and (number - group[-1]) * block <= READ_THROUGH and (number - group[0]) * block < CHUNK
         if group and not near:
-            yield group, group[-1]
+            yield group
             group = []
         group.append(number)
     if group:
-        yield group, group[-1]
+        yield group

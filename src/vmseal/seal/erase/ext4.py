@@ -37,6 +37,7 @@ IS_DIRECTORY = bytes(ord("d") if kind & 0xF0 == 0x40 else ord(" ") for kind in r
 INODES_AT_ONCE = 4096
 # In an inode, the high bytes of the lengths (ee_len) of its four extents, and both bytes of its tree's depth.
 LENGTHS, DEPTH = (57, 69, 81, 93), (46, 47)
+FLAGS_BYTE, HAS_EXTENTS = 34, InodeFlag.EXTENTS >> 16
 ABOVE_LIMIT = bytes(ord("x") if byte >= UNWRITTEN_FROM >> 8 else ord(" ") for byte in range(256))
 NOT_ZERO = bytes(ord("x") if byte else ord(" ") for byte in range(256))
 
@@ -160,7 +161,7 @@ def _clean_used(file_system: Ext4, first: int, offset: int, table: bytes, in_use
             clean_inline(file_system, inode(index), directory=directories[index] == ord("d"))
         elif directories[index] == ord("d"):
             yield inode(index)
-        elif inode(index).flags & InodeFlag.EXTENTS:
+        elif table[index * size + FLAGS_BYTE] & HAS_EXTENTS:  # not a link, whose target looks like anything
             _erase_unwritten(file_system, inode(index))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +13,7 @@ from vmseal.seal.erase.ext4_layout import EXTENT_MAGIC, Compat, Ext4, Inode, Ino
 HEAD = struct.Struct("<IHB")  # inode, record length, name length
 NAME = 8  # where an entry's name begins
 TAIL = struct.Struct("<IHBBI")  # the entry without a name that ends a block and holds its checksum
-TAIL_TYPE = 0xDE
+TAIL_HEAD = struct.pack("<IHBB", 0, TAIL.size, 0, 0xDE)
 # Of an inode: its flags, and the extent tree in it: magic, entries, depth; length and place of the first extent.
 FLAGS_AND_EXTENT = struct.Struct("<32xI4xHH2xH8xHHI")
 SHAPE = InodeFlag.ENCRYPT | InodeFlag.INDEX | InodeFlag.EXTENTS
@@ -22,6 +23,23 @@ AT_ONCE = 2048  # blocks held in memory
 DEEPEST_INDEX = 3
 ZEROES = bytes(1 << 16)  # as long as the longest entry
 NO_BLOCK = 0x0FFFFFFF
+# Lengths of entries with short names, which nearly all have; the most frequent come first.
+LENGTHS = sorted(range(12, 72, 4), key=lambda length: abs(length - 22))
+
+
+def _plain_entries() -> re.Pattern[bytes]:
+    """Return what matches entries in a row that hold a live name, zeroes up to the next one, and nothing else."""
+    entries = []
+    for length in LENGTHS:
+        names = range(length - NAME - 3, length - NAME + 1)
+        of_length = (
+            re.escape(bytes([name])) + b".{%d}" % (1 + name) + rb"\0" * (length - NAME - name) for name in names
+        )
+        entries.append(re.escape(length.to_bytes(2, "little")) + b"(?:" + b"|".join(of_length) + b")")
+    return re.compile(rb"(?:[^\0].{3}(?:" + b"|".join(entries) + b"))*", re.DOTALL)
+
+
+PLAIN_ENTRIES = _plain_entries()
 
 
 def clean_directories(file_system: Ext4, directories: Iterable[Inode]) -> None:
@@ -47,15 +65,15 @@ def clean_entries(block: bytearray, start: int, end: int) -> int:
 
     Raises :class:`NotUnderstood` if the entries do not add up.
     """
-    zeroed, at, unpack, begins = 0, start, HEAD.unpack_from, block.startswith  # looked up once: entries are many
-    while at < end:
-        inode, length, name = unpack(block, at)
+    zeroed, at = 0, start
+    while (at := _behind_plain(block, at, end)) < end:
+        inode, length, name = HEAD.unpack_from(block, at)
         kept = at + NAME + name if inode else at + NAME
         following = at + length
         if not kept <= following <= end or length & 3:
-            raise NotUnderstood(f"the entry at {at} has length {length}")
+            raise NotUnderstood(f"the entry at {at - start} has length {length}")
         # Compared as one piece: to count zeroes goes byte by byte.
-        if kept < following and not begins(ZEROES[: following - kept], kept):
+        if kept < following and not block.startswith(ZEROES[: following - kept], kept):
             zeroed += following - kept - block.count(0, kept, following)
             block[kept:following] = bytes(following - kept)
         if not inode and block[at + 6 : at + NAME] != b"\0\0":
@@ -65,26 +83,35 @@ def clean_entries(block: bytearray, start: int, end: int) -> int:
     return zeroed
 
 
+def _behind_plain(block: bytearray, at: int, end: int) -> int:
+    match = PLAIN_ENTRIES.match(block, at, end)
+    return match.end() if match else at
+
+
 def _clean(file_system: Ext4, owners: dict[int, Inode]) -> None:
-    for number, data in file_system.device.read_blocks(owners, file_system.block_size):
-        inode = owners[number]
-        try:
-            _clean_leaf(file_system, inode, number, data)
-        except NotUnderstood as error:
-            file_system.device.left.append(f"slack of directory inode {inode.number}, block {number}: {error}")
+    size = file_system.block_size
+    for numbers, span in file_system.device.read_spans(owners, size):
+        for number in numbers:
+            try:
+                _clean_leaf(file_system, owners[number], number, span, (number - numbers[0]) * size)
+            except NotUnderstood as error:
+                text = f"slack of directory inode {owners[number].number}, block {number}: {error}"
+                file_system.device.left.append(text)
 
 
-def _clean_leaf(file_system: Ext4, inode: Inode, number: int, block: bytearray) -> None:
-    end = len(block)
+def _clean_leaf(file_system: Ext4, inode: Inode, number: int, span: bytearray, start: int) -> None:
+    """Clean the block with that number, which begins at ``start`` of ``span``."""
+    end = start + file_system.block_size
     if file_system.checksums:
         end -= TAIL.size
-        if TAIL.unpack_from(block, end)[:4] != (0, TAIL.size, 0, TAIL_TYPE):
+        if span[end : end + NAME] != TAIL_HEAD:
             raise NotUnderstood("no checksum at its end")
-    zeroed = clean_entries(block, 0, end)
+    zeroed = clean_entries(span, start, end)
     if not zeroed:
         return
     if file_system.checksums:
-        struct.pack_into("<I", block, end + 8, crc32c(file_system.inode_seed(inode), block[:end]))
+        struct.pack_into("<I", span, end + NAME, crc32c(file_system.inode_seed(inode), span[start:end]))
+    block = span[start : start + file_system.block_size]
     file_system.device.rewrite(Part.DIRECTORIES, number * file_system.block_size, block, zeroed=zeroed)
 
 

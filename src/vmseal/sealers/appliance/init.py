@@ -104,7 +104,7 @@ def serve(port: int) -> None:
     first = placeholder()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000)  # the run is short, and looking for garbage takes an emulated CPU long
+    gc.set_threshold(200_000)  # the run is short, and looking for garbage takes an emulated CPU long
     give_back_memory()
     emit({"event": "ready"})
     last: Message = {"event": "error", "reason": "failed", "message": "the seal ended without a result"}
