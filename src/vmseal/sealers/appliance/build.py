@@ -96,7 +96,7 @@ def _identity(file: Path) -> str:
 
 def _sources() -> list[Path]:
     """Return the files that run inside, or say how that is put together."""
-    own = [Path(__file__), Path(kernels.__file__), INIT, Path(__file__).with_name("cpio.py")]
+    own = [Path(__file__).with_name(name) for name in ("build.py", "cpio.py", "init.py", "kernels.py", "slimming.py")]
     return [*own, *sorted(file for file in SEAL.rglob("*") if file.is_file() and "__pycache__" not in file.parts)]
 
 

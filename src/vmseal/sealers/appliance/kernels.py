@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import lzma
 import re
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from vmseal import process
+from vmseal.sealers.appliance.slimming import slim
 from vmseal.sealers.sealer import KernelUnreadable, ProgramMissing
 
 # What every seal needs: loaded before the snapshot is made.
@@ -41,8 +41,6 @@ COMPANIONS = {
     "btrfs": ("xxhash_generic", "sha256_generic"),
     "algif_hash": ("sha256_generic", "sha512_generic"),
 }
-SIGNATURE_MARK = b"~Module signature appended~\n"
-SIGNATURE = struct.Struct(">3xBB3xI")  # lengths of the signer's name, of the key's and of the signature
 MODULE = re.compile(r"\.ko(\.gz|\.xz|\.zst)?$")
 
 
@@ -162,24 +160,3 @@ def read_module(file: Path, unpacked: Path) -> bytes:
         return slim((unpacked / file.stem).read_bytes())
     data = file.read_bytes()
     return slim({".gz": gzip.decompress, ".xz": lzma.decompress}.get(file.suffix, bytes)(data))
-
-
-def slim(module: bytes) -> bytes:
-    """Return the module without what takes an emulated CPU seconds and serves nothing in the appliance.
-
-    That is its signature, and the types for BPF programs: the first module that has some makes the kernel go through
-    all of its own. Under another name the kernel does not find them.
-    """
-    return without_signature(module).replace(b"\0.BTF\0", b"\0.xxx\0")
-
-
-def without_signature(module: bytes) -> bytes:
-    """Return the module without the signature at its end (linux/module_signature.h).
-
-    It says nothing here: whoever could change the archive could do anything.
-    """
-    if not module.endswith(SIGNATURE_MARK):
-        return module
-    end = len(module) - len(SIGNATURE_MARK) - SIGNATURE.size
-    signer, key, size = SIGNATURE.unpack_from(module, end)
-    return module[: end - signer - key - size]

@@ -96,10 +96,3 @@ def test_modules_come_in_the_order_of_loading_with_what_they_ask_for_by_name(tmp
 def test_a_compressed_module_goes_along_unpacked(tmp_path: Path) -> None:
     (tmp_path / "xfs.ko.gz").write_bytes(gzip.compress(b"module"))
     assert kernels.read_module(tmp_path / "xfs.ko.gz", tmp_path) == b"module"
-
-
-def test_a_module_goes_along_without_signature_and_types() -> None:
-    signed = b"module" + b"s" * 300 + bytes([0, 1, 2, 0, 0, 0, 0, 0, 0, 0, 1, 44]) + b"~Module signature appended~\n"
-    assert kernels.without_signature(signed) == b"module"
-    assert kernels.without_signature(b"module") == b"module"
-    assert kernels.slim(b"x\0.BTF\0.BTF_ids\0") == b"x\0.xxx\0.BTF_ids\0"
