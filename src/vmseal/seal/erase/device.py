@@ -11,6 +11,7 @@ import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -187,12 +188,11 @@ def any_set(data: bytes | bytearray | memoryview) -> bool:
 
 def _spans(blocks: list[int], block: int) -> Iterator[list[int]]:
     """Group ascending block numbers into those that are read at once."""
-    group: list[int] = []
-    for number in blocks:
-        near = group and (number - group[-1]) * block <= READ_THROUGH and (number - group[0]) * block < CHUNK
-        if group and not near:
-            yield group
-            group = []
-        group.append(number)
-    if group:
-        yield group
+    near, most = READ_THROUGH // block, CHUNK // block
+    begin = 0
+    for index, (last, number) in enumerate(pairwise(blocks), start=1):
+        if number - last > near or number - blocks[begin] >= most:
+            yield blocks[begin:index]
+            begin = index
+    if blocks:
+        yield blocks[begin:]

@@ -7,9 +7,10 @@ exclusively. A structure that is damaged or not understood is left as it is, and
 
 from __future__ import annotations
 
+import re
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from vmseal.seal.erase.crc32c import crc32c
 from vmseal.seal.erase.device import BlockDevice, NotUnderstood, Part, any_set
@@ -35,6 +36,7 @@ MMP_MAGIC = 0x004D4D50
 MMP_CLEAN = 0xFF4D4D50
 IS_DIRECTORY = bytes(ord("d") if kind & 0xF0 == 0x40 else ord(" ") for kind in range(256))  # by the high byte of i_mode
 INODES_AT_ONCE = 4096
+USED = 1
 # In an inode, the high bytes of the lengths (ee_len) of its four extents, and both bytes of its tree's depth.
 LENGTHS, DEPTH = (57, 69, 81, 93), (46, 47)
 FLAGS_BYTE, HAS_EXTENTS = 34, InodeFlag.EXTENTS >> 16
@@ -116,7 +118,7 @@ def _erase_inodes(file_system: Ext4) -> None:
 
 
 def _used_inodes(file_system: Ext4, group: Group) -> Iterator[tuple[int, int, bytes, bytes]]:
-    """Zero a group's unused inodes; yield (first inode, offset, table, bitmap as text) of its used ones, in pieces."""
+    """Zero a group's unused inodes; yield (first inode, offset, table, which are in use) of the others, in pieces."""
     size, device = file_system.inode_size, file_system.device
     table = group.inode_table * file_system.block_size
     count = file_system.group_inodes - group.inodes_unused
@@ -132,10 +134,10 @@ def _used_inodes(file_system: Ext4, group: Group) -> Iterator[tuple[int, int, by
     if sum(run.length for run in free) != group.free_inodes:
         device.left.append(f"unused inodes of block group {group.number}: its bitmap is damaged")
         return
-    in_use = bytearray(b"u" * count)
+    in_use = bytearray([USED]) * count
     for run in free:
         length = min(run.end, count) - run.start
-        in_use[run.start : run.start + length] = b" " * max(length, 0)
+        in_use[run.start : run.start + length] = bytes(max(length, 0))
         device.zero_if_not(Part.INODES, table + run.start * size, length * size)
     for first in range(0, count, INODES_AT_ONCE):
         many = min(INODES_AT_ONCE, count - first)
@@ -144,32 +146,28 @@ def _used_inodes(file_system: Ext4, group: Group) -> Iterator[tuple[int, int, by
         yield number, offset, device.read(offset, many * size), bytes(in_use[first : first + many])
 
 
-def _clean_used(file_system: Ext4, first: int, offset: int, table: bytes, in_use: bytes) -> Iterator[Inode]:
-    """Clean what hangs off used inodes; yield the directories among them."""
+def _clean_used(file_system: Ext4, first: int, offset: int, table: bytes, in_use: bytes) -> list[Inode]:
+    """Clean what hangs off used inodes; return the directories among them that have blocks."""
     size = file_system.inode_size
-
-    def inode(index: int) -> Inode:
-        return Inode(first + index, table[index * size : (index + 1) * size], offset + index * size)
-
-    directories = table[1::size].translate(IS_DIRECTORY)
+    directories = set(_positions(table[1::size].translate(IS_DIRECTORY), b"d"))
     inline = _inline(table, size) if file_system.incompat & Incompat.INLINE_DATA else frozenset()
-    unwritten = _maybe_unwritten(table, size)
-    for index in sorted({*_positions(directories, b"d"), *inline, *unwritten}):
-        if in_use[index] != ord("u"):
-            continue
-        if index in inline:
-            clean_inline(file_system, inode(index), directory=directories[index] == ord("d"))
-        elif directories[index] == ord("d"):
-            yield inode(index)
-        elif table[index * size + FLAGS_BYTE] & HAS_EXTENTS:  # not a link, whose target looks like anything
-            _erase_unwritten(file_system, inode(index))
+
+    def inodes(indexes: Collection[int]) -> list[Inode]:
+        return [
+            Inode(first + index, table[index * size : (index + 1) * size], offset + index * size)
+            for index in sorted(indexes)
+            if in_use[index] == USED
+        ]
+
+    for inode in inodes(inline):
+        clean_inline(file_system, inode, directory=inode.number - first in directories)
+    for inode in inodes(_maybe_unwritten(table, size) - inline - directories):
+        _erase_unwritten(file_system, inode)
+    return inodes(directories - inline)
 
 
-def _positions(data: bytes, wanted: bytes) -> Iterator[int]:
-    at = data.find(wanted)
-    while at >= 0:
-        yield at
-        at = data.find(wanted, at + 1)
+def _positions(data: bytes, wanted: bytes) -> list[int]:
+    return [match.start() for match in re.finditer(wanted, data)]
 
 
 def _inline(table: bytes, size: int) -> frozenset[int]:
@@ -182,7 +180,9 @@ def _maybe_unwritten(table: bytes, size: int) -> frozenset[int]:
     """Return the indexes of the inodes that may have an unwritten extent: one in the inode, or a deeper tree."""
     columns = [table[offset::size].translate(ABOVE_LIMIT) for offset in LENGTHS]
     columns += [table[offset::size].translate(NOT_ZERO) for offset in DEPTH]
-    return frozenset(index for column in columns for index in _positions(column, b"x"))
+    candidates = frozenset(index for column in columns for index in _positions(column, b"x"))
+    # Without extents it is a link, whose target looks like anything.
+    return frozenset(index for index in candidates if table[index * size + FLAGS_BYTE] & HAS_EXTENTS)
 
 
 def _erase_unwritten(file_system: Ext4, inode: Inode) -> None:

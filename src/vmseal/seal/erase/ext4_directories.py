@@ -14,11 +14,12 @@ HEAD = struct.Struct("<IHB")  # inode, record length, name length
 NAME = 8  # where an entry's name begins
 TAIL = struct.Struct("<IHBBI")  # the entry without a name that ends a block and holds its checksum
 TAIL_HEAD = struct.pack("<IHBB", 0, TAIL.size, 0, 0xDE)
-# Of an inode: its flags, and the extent tree in it: magic, entries, depth; length and place of the first extent.
-FLAGS_AND_EXTENT = struct.Struct("<32xI4xHH2xH8xHHI")
+# Of an inode: its flags, the extent tree in it up to where the first extent is, and where that is.
+FLAGS_AND_EXTENT = struct.Struct("<32xI4x20sI")
 SHAPE = InodeFlag.ENCRYPT | InodeFlag.INDEX | InodeFlag.EXTENTS
 PLAIN = int(InodeFlag.EXTENTS)
-ONE_BLOCK = (EXTENT_MAGIC, 1, 0, 1, 0)  # magic, entries, depth, length, upper half of the place
+# Magic, entries, room for entries, depth, generation; first logical block, length, upper half of the place.
+ONE_BLOCK = struct.pack("<HHHHIIHH", EXTENT_MAGIC, 1, 4, 0, 0, 0, 1, 0)
 AT_ONCE = 2048  # blocks held in memory
 DEEPEST_INDEX = 3
 ZEROES = bytes(1 << 16)  # as long as the longest entry
@@ -47,8 +48,8 @@ def clean_directories(file_system: Ext4, directories: Iterable[Inode]) -> None:
     blocks: dict[int, Inode] = {}
     first, end = file_system.first_block, file_system.blocks
     for inode in directories:
-        flags, *tree, place = FLAGS_AND_EXTENT.unpack_from(inode.raw)
-        if flags & SHAPE == PLAIN and tuple(tree) == ONE_BLOCK and first <= place < end:
+        flags, tree, place = FLAGS_AND_EXTENT.unpack_from(inode.raw)
+        if flags & SHAPE == PLAIN and tree == ONE_BLOCK and first <= place < end:
             blocks[place] = inode  # nearly all there are; whatever is unusual takes the long way, which checks it
         elif flags & InodeFlag.ENCRYPT:
             continue  # its names are ciphertext, and its entries have another shape
