@@ -9,6 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Generator, Iterator
 from itertools import islice
+from typing import Self
 
 from vmseal.seal.resolve import OPEN_FOLDER
 
@@ -37,6 +38,12 @@ class Folder:
         self.identity: Identity = (status.st_dev, status.st_ino)
         self.stays = False  # something in it is not to be removed, or cannot be
         self.frozen = 0  # attributes that were taken away for a change inside
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def path_of(self, name: str) -> str:
         """Return the path of something in it."""

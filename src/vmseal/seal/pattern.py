@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 WILD = re.compile(r"(?<!\\)[*?\[]")
 ANY_DEPTH = "**"
@@ -43,8 +44,7 @@ class Names:
         return self.every or name in self.literal or (self.wild is not None and self.wild.fullmatch(name) is not None)
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Folders to look into: ``base`` is followed through links, ``inner`` (parts with wildcards) is not."""
 
     base: str
@@ -64,6 +64,12 @@ class _OfHomes:
         """Return where that is in a home."""
         names = self.in_system if home in SYSTEM_FOLDERS and home != "/root" else self.names
         return None if names is None else Place(home, self.inner, names)
+
+
+@lru_cache(CACHED)
+def has_homes(patterns: tuple[str, ...]) -> bool:
+    """Whether some of the patterns stand for something in every home."""
+    return any(pattern.startswith(HOME) or f"{{{HOME}" in pattern for pattern in patterns)
 
 
 def places(patterns: Iterable[str], homes: Sequence[str]) -> list[Place]:

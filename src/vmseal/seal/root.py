@@ -101,7 +101,7 @@ class Root(Tree):
             status = above.lstat(name)
             if status is None or not stat.S_ISDIR(status.st_mode) or (top := self._child(above, name)) is None:
                 continue
-            with _closing(top):
+            with top:
                 for folder, thing in self._walk(top, kept, wanted=only):
                     if not isinstance(thing, os.DirEntry) or thing.name in names:
                         continue
@@ -221,7 +221,7 @@ class Root(Tree):
         top = self._child(above, name)
         if top is None:
             return False
-        with _closing(top):
+        with top:
             for folder, thing in self._walk(top, kept):
                 if isinstance(thing, os.DirEntry):
                     regular = thing.is_file(follow_symlinks=False)
@@ -300,11 +300,3 @@ class Root(Tree):
 
 def _size(status: os.stat_result) -> int:
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
-
-
-@contextmanager
-def _closing(folder: Folder) -> Iterator[Folder]:
-    try:
-        yield folder
-    finally:
-        folder.close()

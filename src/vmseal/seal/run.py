@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from vmseal.seal.catalogue import Condition, DeleteLines, OnlyIf, Operation, Write
 from vmseal.seal.catalogue.reading import in_order
@@ -59,7 +59,7 @@ def run(
             reports.append(OperationReport(operation.name, started, OTHER_GUESTS))
             continue
         with root.recording() as record:
-            _one(operation, work, [report.name for report in reports])
+            _one(operation, work, reports)
         reports.append(_report(operation.name, started, record))
     progress(1.0, "")
     return reports
@@ -75,18 +75,22 @@ def holds(condition: Condition, guest: Guest) -> bool:
     )
 
 
-def _one(operation: Operation, work: Work, done: list[str]) -> None:
-    before = f"done before it: {', '.join(done)}" if done else "nothing was done before it"
+def _one(operation: Operation, work: Work, done: Sequence[OperationReport]) -> None:
     try:
         perform(operation, work)
     except SealRefused as error:
-        message = f"operation {operation.name}: {error.message}; {before}"
+        message = f"operation {operation.name}: {error.message}; {_before(done)}"
         raise SealRefused(error.reason, message, untouched=work.root.dry_run) from error
     except OSError as error:
         place = f": {printable(str(error.filename))}" if error.filename is not None else ""
         reason = REASON_OF.get(error.errno or 0, "failed")
-        message = f"operation {operation.name} failed: {error.strerror}{place}; {before}"
+        message = f"operation {operation.name} failed: {error.strerror}{place}; {_before(done)}"
         raise SealRefused(reason, message, untouched=work.root.dry_run) from error
+
+
+def _before(done: Sequence[OperationReport]) -> str:
+    names = ", ".join(report.name for report in done)
+    return f"done before it: {names}" if names else "nothing was done before it"
 
 
 def perform(operation: Operation, work: Work) -> None:

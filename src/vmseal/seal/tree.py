@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from vmseal.seal.folders import Folder, Identity, Step, walk
-from vmseal.seal.pattern import ANY_DEPTH, Names, Place, names_of, places
+from vmseal.seal.pattern import ANY_DEPTH, Names, Place, has_homes, names_of, places
 from vmseal.seal.resolve import LINKS, Resolver
 
 # What a kernel makes up; nothing of the guest's disks is in there.
@@ -90,7 +90,7 @@ class Tree:
         folder = self._folder(path)
         if folder is None:
             return []
-        with _closing(folder):
+        with folder:
             found = [entry.name for batch in folder.batches() for entry in batch if not self._gone(folder, entry.name)]
         return sorted(found, key=os.fsencode)
 
@@ -109,7 +109,7 @@ class Tree:
         top = self._folder(path)
         if top is None:
             return
-        with _closing(top):
+        with top:
             for folder, entry in walk(top, None, lambda child: self._may_enter(child) and enters(child.path)):
                 if isinstance(entry, os.DirEntry) and entry.is_file(follow_symlinks=False):
                     yield folder, entry
@@ -186,7 +186,7 @@ class Tree:
             folder = self._folder(path if name in SELF else above or "/")
             if folder is None:
                 break
-            with _closing(folder):
+            with folder:
                 target = None if name in SELF or not follow else self._target(folder, name)
                 if target is None:
                     yield folder, "." if name in SELF else name
@@ -203,8 +203,7 @@ class Tree:
 
     def _places(self, patterns: Iterable[str]) -> list[Place]:
         patterns = tuple(patterns)
-        homes = self.homes() if any(pattern.startswith("~") or "{~" in pattern for pattern in patterns) else []
-        return places(patterns, homes)
+        return places(patterns, self.homes() if has_homes(patterns) else [])
 
     def _names(self, folder: Folder, names: Names) -> Iterator[str]:
         if not names.scans:
@@ -222,7 +221,7 @@ class Tree:
             base = self._folder(path)
             if base is None:
                 continue
-            with _closing(base):
+            with base:
                 if self._is_disguised(base):
                     self.warn(f"{path} leads through a link to a folder of the system; nothing was removed there")
                     continue
@@ -240,7 +239,7 @@ class Tree:
                     yield from self._below(entered, inner[1:])
             return
         for child in self._children(folder, inner[0]):
-            with _closing(child):
+            with child:
                 yield from self._below(child, inner[1:])
 
     def _children(self, folder: Folder, part: str) -> Iterator[Folder]:
@@ -281,14 +280,6 @@ class Tree:
                 if (status := self.stat(path)) is not None:
                     self._system.setdefault((status.st_dev, status.st_ino), set()).add(path)
         return folder.path not in self._system.get(folder.identity, {folder.path})
-
-
-@contextmanager
-def _closing(folder: Folder) -> Iterator[Folder]:
-    try:
-        yield folder
-    finally:
-        folder.close()
 
 
 def _pseudo_devices(root: str) -> frozenset[int]:
