@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -16,9 +18,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from vmseal.cli.client import EngineClient, NotFound, Refused
 from vmseal.cli.exits import CommandError, Interrupted
 from vmseal.cli.options import Options
-from vmseal.cli.values import JobValue, StepValue
+from vmseal.cli.values import JobValue, StepValue, members
 
-POLLS = (0.05, 0.4)  # seconds between two looks at a job: at first, and at most
+# Seconds between two looks at a job, at first and at most. The engine holds its answer back for so long, or until the
+# job has ended, so that nobody waits for an end that was.
+POLLS = (0.05, 0.4)
 _MARKS = {"started": "[yellow]…[/]", "finished": "[green]✓[/]", "failed": "[red]✗[/]", "aborted": "[red]✗[/]"}
 
 
@@ -54,10 +58,6 @@ class Interrupts:
         """Whether the user wants to stop."""
         return self._first.is_set()
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, or return at once when the user wants to stop."""
-        self._first.wait(seconds)
-
 
 @dataclass(frozen=True)
 class Watched:
@@ -75,10 +75,10 @@ class Watched:
         return self.job
 
 
-def read_job(client: EngineClient, job_id: str) -> JobValue:
-    """Return a job with its steps."""
-    job = client.get(f"jobs/{job_id}")
-    steps = [StepValue.of(step) for step in client.list(f"jobs/{job_id}/steps")]
+def read_job(client: EngineClient, job_id: str, *, wait: float = 0.0) -> JobValue:
+    """Return a job with its steps, once it has ended, but at the latest after ``wait`` seconds."""
+    job = client.get(f"jobs/{job_id}", follow="steps", wait=f"{wait:g}")
+    steps = [StepValue.of(step) for step in members(job, "steps", "step")]
     return JobValue.of(job, sorted(steps, key=lambda step: step.number))
 
 
@@ -93,10 +93,12 @@ class Watch:
     def follow(self, job_id: str) -> Watched:
         """Return the job when it has ended. Ctrl-C cancels it and waits for its undo; a second one leaves."""
         cancelled = False
+        wait = 0.0
         poll, longest = POLLS
         with _Display(self._console) as display:
             while True:
-                job = self._client.patiently(lambda: read_job(self._client, job_id))
+                begin = time.monotonic()
+                job = self._client.patiently(partial(read_job, self._client, job_id, wait=wait))
                 display.show(job)
                 if job.has_ended:
                     return Watched(job, cancelled)
@@ -104,11 +106,9 @@ class Watch:
                     cancelled = True
                     display.say("Cancelling; the engine undoes what was done (Ctrl-C again: do not wait for it)")
                     self._client.patiently(lambda: self._cancel(job_id))
-                if cancelled:
-                    threading.Event().wait(poll)  # the interrupt has fired already: it would not wait
-                else:
-                    self._interrupts.wait(poll)
-                poll = min(poll * 1.5, longest)
+                # An engine that does not know "wait" answers at once.
+                time.sleep(max(0.0, begin + wait - time.monotonic()))
+                wait, poll = poll, min(poll * 1.5, longest)
 
     def _cancel(self, job_id: str) -> None:
         with contextlib.suppress(Refused, NotFound):  # it ended in the meantime; the next look says how
