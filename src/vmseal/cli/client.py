@@ -12,9 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-import httpx
-
 from vmseal.cli.exits import CommandError, ExitCode
+from vmseal.cli.http import httpx
 from vmseal.cli.options import Options
 
 T = TypeVar("T")
