@@ -38,7 +38,8 @@ class Preparation:
         with TemporaryDirectory(prefix="vmseal-prepare-") as folder:
             environment = {**os.environ, "TMPDIR": folder, process.RUN_MARK: str(self.state)}
             words = json.dumps([str(self.state), str(self.cache), self.memory])
-            command = ["nice", "-n", str(NICENESS), sys.executable, "-m", __name__, words]
+            # -P: modules in the folder that somebody happened to start the agent from are none of ours.
+            command = ["nice", "-n", str(NICENESS), sys.executable, "-P", "-m", __name__, words]
             try:
                 finished = await process.run(command, reason="prepare the appliance", env=environment)
             except asyncio.CancelledError:
