@@ -30,6 +30,7 @@ VERSION_2 = {
     "id": "33333333-3333-3333-3333-333333333333",
     "version": {"version_number": 2, "base_template": {"id": TEMPLATE["id"]}},
 }
+SEALING = {"id": "s", "description": "Sealing", "status": "finished", "number": 0}
 JOB = {"id": "j", "description": "Making template base", "status": "finished"}
 
 
@@ -43,8 +44,8 @@ class Engine:
             f"/vms/{VM['id']}": VM,
             f"/templates/{TEMPLATE['id']}": TEMPLATE,
             f"/templates/{VERSION_2['id']}": VERSION_2,
-            "/jobs/j": JOB,
-            "/jobs/j/steps": {"step": [{"id": "s", "description": "Sealing", "status": "finished", "number": 0}]},
+            # As with follow=steps.
+            "/jobs/j": {**JOB, "steps": {"step": [SEALING]}},
         }
         self.answers: dict[str, tuple[int, Any]] = {}
         self.sent: list[tuple[str, str, Any]] = []

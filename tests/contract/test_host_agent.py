@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from pydantic import ValidationError
 from tests.contract.host_rig import MIB, Rig, is_running, new_id, running_rig, settings, started, write
 from tests.fakes.sealers import FakeSealer
@@ -25,6 +26,7 @@ from vmseal.model.volume import BLANK_UUID
 from vmseal.rpc.client import Client
 from vmseal.rpc.tls import Authority, client_context
 from vmseal.rpc.verb import ConnectPool, ConnectStorageServer, CopyData, GetJobs, JobParameters
+from vmseal.sealers.sealer import KernelUnreadable
 
 MAIN = """
 import asyncio, sys
@@ -104,6 +106,46 @@ def test_two_agents_never_share_a_state_folder(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_an_agent_that_cannot_prepare_says_what_to_do_and_serves(tmp_path: Path) -> None:
+    async def prepare() -> None:
+        raise KernelUnreadable("/boot/vmlinuz-6.1 cannot be read: chmod 0644 it as root")
+
+    async def scenario() -> None:
+        agent = Agent(settings(tmp_path), sealer=FakeSealer(), prepare=prepare)
+        with structlog.testing.capture_logs() as lines:
+            client = Client("127.0.0.1", await agent.start(), ssl=None)
+            async with asyncio.timeout(20):
+                while not (said := [line for line in lines if "chmod 0644" in line.get("error", "")]):  # noqa: ASYNC110  it is a line of the log
+                    await asyncio.sleep(0.01)
+            assert await client.call("Host.ping2") is True
+            await client.close()
+            await agent.close()
+        assert [(line["log_level"], line["check"]) for line in said] == [("error", "vmseal appliance build")]
+
+    asyncio.run(scenario())
+
+
+def test_closing_stops_the_preparation(tmp_path: Path) -> None:
+    begun, stopped = asyncio.Event(), []
+
+    async def prepare() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.append(True)
+
+    async def scenario() -> None:
+        agent = Agent(settings(tmp_path), sealer=FakeSealer(), prepare=prepare)
+        await agent.start()
+        async with asyncio.timeout(20):
+            await begun.wait()
+            await agent.close()
+        assert stopped == [True]
+
+    asyncio.run(scenario())
+
+
 def test_closing_ends_copies_and_leaves_their_volumes_illegal(tmp_path: Path) -> None:
     async def scenario() -> tuple[Rig, tuple[str, str]]:
         async with running_rig(tmp_path) as rig:
@@ -134,6 +176,7 @@ async def agent_process(folder: Path) -> AsyncIterator[asyncio.subprocess.Proces
         "VMSEAL_HOST_PORT": "0",
         "VMSEAL_HOST_INSECURE": "true",
         "VMSEAL_HOST_VIRT_SYSPREP": "true",
+        "VMSEAL_HOST_PREPARE": "false",
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     program = await asyncio.create_subprocess_exec(

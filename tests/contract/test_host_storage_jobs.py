@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from tests.contract.host_rig import MIB, Rig, header, held, is_running, new_id, running_rig, same, write
 
+from vmseal.host import copying
+from vmseal.host.copying import CopySource
 from vmseal.model.errors import VerbError
+from vmseal.model.volume import VolumeFormat
 
 DRIVERS = {4: "qcow2", 5: "raw"}
 
@@ -42,6 +45,24 @@ def test_copies_are_whole_in_every_form(
             assert rig.file(copy).stat().st_mode & 0o777 == 0o660
             used = rig.file(copy).stat().st_blocks * 512
             assert (used >= 8 * MIB) if allocation == 1 else (used < 5 * MIB)
+
+    asyncio.run(scenario())
+
+
+def test_what_is_large_for_the_page_cache_is_copied_past_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(copying, "CACHED", 4 * MIB)
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(bytes(2 * MIB))
+    large.write_bytes(bytes(3 * MIB))
+    sources = [CopySource(files, VolumeFormat.RAW, 8 * MIB) for files in ((small,), (large, small))]
+    assert [source.is_small for source in sources] == [True, False], "all of a chain counts"
+
+    async def scenario() -> None:
+        async with running_rig(tmp_path) as rig:
+            source, copy = await rig.new_volume(), await rig.new_volume()
+            write(rig.file(source), "write -P 7 1M 5M")
+            assert (await rig.copy(rig.div(source), rig.div(copy)))["status"] == "done"
+            assert same(rig.file(source), rig.file(copy))
 
     asyncio.run(scenario())
 

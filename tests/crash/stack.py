@@ -115,6 +115,7 @@ class Stack:
             **{name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)},
             "PATH": f"{STANDINS}:{os.environ['PATH']}",  # its qemu-img notes the time and runs the real one
             "VMSEAL_HOST_SEALER": "virt-sysprep",
+            "VMSEAL_HOST_PREPARE": "false",  # nothing here is sealed by the appliance
             "VMSEAL_HOST_AUDIT": "off",  # the disks are no guests, as a rule
             "VMSEAL_TEMPLATES_WITHOUT_AUDIT": "true",
             "VMSEAL_HOST_VIRT_SYSPREP": str(STANDINS / "virt-sysprep"),

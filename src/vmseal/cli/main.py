@@ -12,6 +12,7 @@ from vmseal.cli.options import Given, with_errors
 from vmseal.cli.sysprep_options import Word
 
 SEAL = "seal"
+TEMPLATE_CREATE = ("template", "create")
 VIRT_SYSPREP = "virt-sysprep"
 VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
 
@@ -25,6 +26,8 @@ def main() -> None:
     if command[:1] == (SEAL,) and plain.COMPLETION not in os.environ and (read := plain.read(arguments, SEAL)):
         _seal(*read)
         return
+    if command == TEMPLATE_CREATE and plain.COMPLETION not in os.environ and _template_create(arguments):
+        return
     from vmseal.cli import application  # noqa: PLC0415  see vmseal.cli.plain
 
     application.for_command(command)(arguments, prog_name="vmseal")
@@ -35,6 +38,18 @@ def _seal(given: Given, words: Sequence[Word]) -> None:
 
     options = given.completed(os.environ)
     with_errors(options, lambda: seal.run_seal(options, seal_options.read(words)))
+
+
+def _template_create(arguments: Sequence[str]) -> bool:
+    """Do it if the arguments are plain, and return whether they were."""
+    from vmseal.cli import template_create  # noqa: PLC0415  for the others this would be for nothing
+
+    read = plain.read_values(arguments, TEMPLATE_CREATE, template_create.WORDS)
+    if read is None or not read[1].keys() >= template_create.REQUIRED:
+        return False
+    options = read[0].completed(os.environ)
+    with_errors(options, lambda: template_create.create(options, template_create.Asked(**read[1])))
+    return True
 
 
 def command_of(arguments: Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,6 @@
-"""The plain forms of ``vmseal seal``'s options, read without Typer, which takes as long to load as a VM to restore.
+"""The plain forms of the options of ``vmseal seal`` and ``vmseal template create``, read without Typer.
+
+Typer takes as long to load as a VM to restore, and as a template where the file system shares blocks.
 
 Whatever is not plain is left to Typer: help, mistakes, options or values that begin in an unusual way.
 """
@@ -13,13 +15,14 @@ from vmseal.cli import sysprep_options
 from vmseal.cli.options import COMMON, Given
 from vmseal.cli.sysprep_options import Word
 
+NAME = ""  # stands for what is no option
 COMPLETION = "_VMSEAL_COMPLETE"  # set by a shell that wants to know what may follow
 LEFT_TO_TYPER = frozenset({"--version", "--list-operations"})
 
 
 @dataclass(frozen=True)
 class _Form:
-    """What an option's name stands for: a word of ``seal``, or a common option's value."""
+    """What an option's name stands for: a word of the command, or a common option's value."""
 
     word: str | None = None
     common: str = ""
@@ -28,16 +31,50 @@ class _Form:
 
 def read(arguments: Sequence[str], command: str) -> tuple[Given, tuple[Word, ...]] | None:
     """Return the common options and the words of ``command``, in their order; None if they are not all plain."""
-    if command not in arguments:
+    parts = _parts(arguments, (command,), _own())
+    if parts is None:
         return None
-    place = arguments.index(command)
+    given, found = parts
+    return given, tuple(Word(form.word, value) for form, value in found if form.word)
+
+
+def read_values(
+    arguments: Sequence[str], command: tuple[str, ...], words: Mapping[str, tuple[str, bool | None]]
+) -> tuple[Given, dict[str, Any]] | None:
+    """Return the common options and the values that follow ``command``, by name; None if they are not all plain.
+
+    ``words``: for each option the value's name, and the value itself where the option says it. The ``name`` is what
+    stands there without an option.
+    """
+    own = {word: _Form(word, is_flag=value is not None) for word, (_, value) in words.items()}
+    parts = _parts(arguments, command, {**own, NAME: _Form(NAME)})
+    if parts is None:
+        return None
+    given, found = parts
+    values: dict[str, Any] = {}
+    for form, text in found:
+        if form.word == NAME and "name" in values:
+            return None
+        if form.word is not None:
+            field, value = words.get(form.word, ("name", None))
+            values[field] = text if value is None else value
+    return given, values
+
+
+def _parts(
+    arguments: Sequence[str], command: tuple[str, ...], own: Mapping[str, _Form]
+) -> tuple[Given, list[tuple[_Form, str]]] | None:
+    size = len(command)
+    places = [at for at in range(len(arguments)) if tuple(arguments[at : at + size]) == command]
+    if not places:
+        return None
     common = _common()
-    before = _read(arguments[:place], common)
-    after = _read(arguments[place + 1 :], {**common, **_own()})
+    before = _read(arguments[: places[0]], common)
+    after = _read(arguments[places[0] + size :], {**common, **own})
     if before is None or after is None:
         return None
     given = [Given(**dict(_values(part))) for part in (before, after)]
-    return given[1].after(given[0]), tuple(Word(form.word, value) for form, value in after if form.word)
+    return given[1].after(given[0]), after
 
 
 def _common() -> dict[str, _Form]:
@@ -63,7 +100,10 @@ def _read(arguments: Sequence[str], forms: Mapping[str, _Form]) -> list[tuple[_F
     rest = iter(arguments)
     for argument in rest:
         name, equals, value = argument.partition("=") if argument.startswith("--") else (argument, "", "")
-        form = forms.get(name)
+        form = forms.get(name if argument.startswith("-") else NAME)
+        if form is not None and form.word == NAME:
+            found.append((form, argument))
+            continue
         if form is None or (form.is_flag and equals):
             return None
         if not form.is_flag and not equals:

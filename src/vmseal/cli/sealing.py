@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from vmseal.cli.client import EngineClient, NotFound
-from vmseal.cli.exits import WrongUsage
 from vmseal.cli.values import Json, human_size, members, number, text
 
 Profile = Annotated[
@@ -21,20 +20,6 @@ Erase = Annotated[
     bool | None,
     typer.Option("--erase/--no-erase", help="Whether deleted data is made unreadable. (default: the host's setting)"),
 ]
-
-
-def seal_parameters(*, seal: bool, profile: str | None, sealer: str | None, erase: bool | None) -> dict[str, str]:
-    """Return the query parameters that ask for a seal; what nobody has said is left to the engine.
-
-    Raises:
-        WrongUsage: it is said how to seal, and not to seal.
-
-    """
-    said = {"seal_profile": profile, "seal_sealer": sealer, "seal_erase": None if erase is None else str(erase).lower()}
-    given = {name: value for name, value in said.items() if value is not None}
-    if given and not seal:
-        raise WrongUsage("--profile, --sealer and --erase say how to seal: add --seal")
-    return {"seal": "true" if seal else "false", **given}
 
 
 def report_of(client: EngineClient, template_id: str) -> Json | None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Sequence
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from vmseal.cli.options import Options
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 PIPE_WIDTH = 1000  # columns; wider than any row
 
@@ -50,6 +52,8 @@ def show_rows(options: Options, values: Sequence[object], columns: Sequence[str]
     if options.json:
         print_json(list(values))
         return
+    from rich.table import Table  # noqa: PLC0415  only for who shows a table: it loads slowly
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column.upper().replace("_", " "), overflow="fold")
@@ -60,11 +64,15 @@ def show_rows(options: Options, values: Sequence[object], columns: Sequence[str]
 
 def _console() -> Console:
     """Return a console as wide as the terminal; a pipe gets whole lines, whatever is at its other end."""
+    from rich.console import Console  # noqa: PLC0415  see show_rows
+
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=PIPE_WIDTH)
 
 
 def _cell(value: object) -> Text:
+    from rich.text import Text  # noqa: PLC0415  see show_rows
+
     words = "" if value is None or value is False else "yes" if value is True else str(value)
     return Text(words, style=_COLOURS.get(words, ""))
 
@@ -74,6 +82,9 @@ def show_one(options: Options, value: object, *, lines: Iterable[tuple[str, obje
     if options.json:
         print_json(value)
         return
+    from rich.table import Table  # noqa: PLC0415  see show_rows
+    from rich.text import Text  # noqa: PLC0415  see show_rows
+
     grid = Table.grid(padding=(0, 2))
     for name, content in lines:
         grid.add_row(Text(name, style="bold"), _cell(content))
@@ -83,4 +94,4 @@ def show_one(options: Options, value: object, *, lines: Iterable[tuple[str, obje
 def note(options: Options, message: str) -> None:
     """Tell people something on standard error; programs that asked for JSON are left alone."""
     if not options.json:
-        Console(stderr=True, highlight=False).print(message, soft_wrap=True, markup=False)
+        print(message, file=sys.stderr)  # noqa: T201  the program's output

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vmseal.cli import template_create
 from vmseal.cli.client import EngineClient, NotFound, find_access
-from vmseal.cli.exits import CommandError, ExitCode, WrongUsage
-from vmseal.cli.lookup import disks_of, find_template, find_vm
+from vmseal.cli.exits import CommandError, ExitCode
+from vmseal.cli.lookup import find_template
 from vmseal.cli.options import Options, command
-from vmseal.cli.sealing import Erase, Profile, SealerChoice, report_lines, report_of, seal_parameters
+from vmseal.cli.sealing import Erase, Profile, SealerChoice, report_lines, report_of
 from vmseal.cli.show import note, print_json, show_one, show_rows
+from vmseal.cli.template_create import Asked, value_of
 from vmseal.cli.values import TemplateValue
 from vmseal.cli.vm import NoWait
 from vmseal.cli.watch import Interrupts
@@ -47,26 +49,19 @@ def create(
     no_wait: NoWait = False,
 ) -> None:
     """Make a template of a VM. Ctrl-C undoes it; a second Ctrl-C leaves the undo to the engine."""
-    if version_name is not None and base_template is None:
-        raise WrongUsage("--version-name needs --base-template")
-    sealing = seal_parameters(seal=seal, profile=profile, sealer=sealer, erase=erase)
-    with Interrupts() as interrupts, EngineClient(find_access(options)) as client:
-        body: dict[str, object] = {"name": name, "description": description, "vm": {"id": find_vm(client, vm)["id"]}}
-        if base_template is not None:
-            base = TemplateValue.of(find_template(client, base_template))
-            body["version"] = {"version_name": version_name or "", "base_template": {"id": base.base_template_id}}
-        started = client.add("templates", body, **sealing)
-        template_id = Work(client, options, interrupts).finish(started, wait=not no_wait)
-        template = _value(client, template_id)
-    if options.json:
-        print_json(template)
-        return
-    sealed = "sealed" if template.sealed and template.status == "ok" else "not sealed"
-    note(options, f"Template {template.name}: {template.status}, {sealed}, id {template.id}")
-
-
-def _value(client: EngineClient, template_id: str) -> TemplateValue:
-    return TemplateValue.of(client.get(f"templates/{template_id}"), disks_of(client, f"templates/{template_id}"))
+    asked = Asked(
+        name=name,
+        vm=vm,
+        seal=seal,
+        profile=profile,
+        sealer=sealer,
+        erase=erase,
+        description=description,
+        base_template=base_template,
+        version_name=version_name,
+        no_wait=no_wait,
+    )
+    template_create.create(options, asked)
 
 
 @command(app, "list")
@@ -105,7 +100,7 @@ def show(
                 raise NotFound(f"template {value.name} has no seal report; it was made without --seal")
             show_one(options, content, lines=report_lines(content, verbose=options.verbose))
             return
-        value = _value(client, value.id)
+        value = value_of(client, value.id)
         audited = "" if options.json else _audit(client, value)
         statement = "" if options.json else _statement(client, value)
     names = ("name", "id", "status", "sealed", "version_number", "version_name", "description", "created")

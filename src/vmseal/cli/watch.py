@@ -5,21 +5,20 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
+from functools import partial
 from types import FrameType, TracebackType
 from typing import Self
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from vmseal.cli.client import EngineClient, NotFound, Refused
 from vmseal.cli.exits import CommandError, Interrupted
 from vmseal.cli.options import Options
-from vmseal.cli.values import JobValue, StepValue
+from vmseal.cli.values import JobValue, StepValue, members
 
-POLLS = (0.05, 0.4)  # seconds between two looks at a job: at first, and at most
-_MARKS = {"started": "[yellow]…[/]", "finished": "[green]✓[/]", "failed": "[red]✗[/]", "aborted": "[red]✗[/]"}
+# Seconds between two looks at a job, at first and at most. The engine holds its answer back for so long, or until the
+# job has ended, so that nobody waits for an end that was.
+POLLS = (0.05, 0.4)
 
 
 class Interrupts:
@@ -54,10 +53,6 @@ class Interrupts:
         """Whether the user wants to stop."""
         return self._first.is_set()
 
-    def wait(self, seconds: float) -> None:
-        """Sleep, or return at once when the user wants to stop."""
-        self._first.wait(seconds)
-
 
 @dataclass(frozen=True)
 class Watched:
@@ -75,10 +70,10 @@ class Watched:
         return self.job
 
 
-def read_job(client: EngineClient, job_id: str) -> JobValue:
-    """Return a job with its steps."""
-    job = client.get(f"jobs/{job_id}")
-    steps = [StepValue.of(step) for step in client.list(f"jobs/{job_id}/steps")]
+def read_job(client: EngineClient, job_id: str, *, wait: float = 0.0) -> JobValue:
+    """Return a job with its steps, once it has ended, but at the latest after ``wait`` seconds."""
+    job = client.get(f"jobs/{job_id}", follow="steps", wait=f"{wait:g}")
+    steps = [StepValue.of(step) for step in members(job, "steps", "step")]
     return JobValue.of(job, sorted(steps, key=lambda step: step.number))
 
 
@@ -88,15 +83,19 @@ class Watch:
     def __init__(self, client: EngineClient, options: Options, interrupts: Interrupts) -> None:
         self._client = client
         self._interrupts = interrupts
-        self._console = Console(stderr=True, highlight=False, quiet=options.json)
+        self._quiet = options.json
 
     def follow(self, job_id: str) -> Watched:
         """Return the job when it has ended. Ctrl-C cancels it and waits for its undo; a second one leaves."""
+        from vmseal.cli.display import Display  # noqa: PLC0415  loads slowly, and the engine is at work meanwhile
+
         cancelled = False
+        wait = 0.0
         poll, longest = POLLS
-        with _Display(self._console) as display:
+        with Display(quiet=self._quiet) as display:
             while True:
-                job = self._client.patiently(lambda: read_job(self._client, job_id))
+                begin = time.monotonic()
+                job = self._client.patiently(partial(read_job, self._client, job_id, wait=wait))
                 display.show(job)
                 if job.has_ended:
                     return Watched(job, cancelled)
@@ -104,89 +103,10 @@ class Watch:
                     cancelled = True
                     display.say("Cancelling; the engine undoes what was done (Ctrl-C again: do not wait for it)")
                     self._client.patiently(lambda: self._cancel(job_id))
-                if cancelled:
-                    threading.Event().wait(poll)  # the interrupt has fired already: it would not wait
-                else:
-                    self._interrupts.wait(poll)
-                poll = min(poll * 1.5, longest)
+                # An engine that does not know "wait" answers at once.
+                time.sleep(max(0.0, begin + wait - time.monotonic()))
+                wait, poll = poll, min(poll * 1.5, longest)
 
     def _cancel(self, job_id: str) -> None:
         with contextlib.suppress(Refused, NotFound):  # it ended in the meantime; the next look says how
             self._client.add(f"jobs/{job_id}/cancel", {})
-
-
-class _Display:
-    """The steps of a job: bars on a terminal, a line per change elsewhere."""
-
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._progress = Progress(
-            TextColumn("{task.fields[mark]}"),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
-            TextColumn("{task.fields[percent]:>4}"),
-            TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[detail]}[/]"),
-            console=console,
-        )
-        self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        if self._console.is_terminal:
-            self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._console.is_terminal:
-            self._progress.stop()
-
-    def say(self, message: str) -> None:
-        """Print a line above the bars."""
-        self._console.print(message, markup=False)
-
-    def show(self, job: JobValue) -> None:
-        """Show what the job's steps are at."""
-        draw: Callable[[StepValue, int], None] = self._draw if self._console.is_terminal else self._print
-        depths: dict[str, int] = {}
-        for step in _in_tree_order(job.steps):
-            depths[step.id] = depths.get(step.parent_id, -1) + 1
-            draw(step, depths[step.id])
-
-    def _draw(self, step: StepValue, depth: int) -> None:
-        finished = step.status == "finished"
-        completed = 100.0 if finished else step.progress
-        changes = {
-            "mark": _MARKS.get(step.status, " "),
-            "percent": "" if completed is None else f"{completed:.0f} %",
-            "detail": "" if finished else step.detail.replace("[", "\\["),
-        }
-        if step.id not in self._tasks:
-            self._tasks[step.id] = self._progress.add_task("  " * depth + step.description, total=None, **changes)  # type: ignore[arg-type]  # rich's free fields
-        task = self._tasks[step.id]
-        # Without a number, a bar that moves: something is done, nobody knows how much. It must not go on after the end.
-        is_open = completed is None and step.status == "started"
-        self._progress.update(task, total=None if is_open else 100.0, completed=completed or 0.0, **changes)  # type: ignore[arg-type]  # rich's free fields
-        if step.status != "started":
-            self._progress.stop_task(task)
-
-    def _print(self, step: StepValue, depth: int) -> None:
-        if self._said.get(step.id) != step.status:
-            self._said[step.id] = step.status
-            detail = f": {step.detail}" if step.detail and step.status not in {"started", "finished"} else ""
-            self._console.print(
-                f"{'  ' * depth}{step.description}: {step.status}{detail}", markup=False, soft_wrap=True
-            )
-
-
-def _in_tree_order(steps: list[StepValue]) -> list[StepValue]:
-    """Return the steps with each one's parts right after it."""
-    known = {step.id for step in steps}
-
-    def below(parent: str) -> list[StepValue]:
-        own = [step for step in steps if (step.parent_id if step.parent_id in known else "") == parent]
-        return [found for step in own for found in (step, *below(step.id))]
-
-    return below("")

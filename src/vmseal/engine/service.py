@@ -78,6 +78,9 @@ def _listening(settings: EngineSettings) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in settings.address else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # What is accepted here inherits it. asyncio does so only where a socket was made with the protocol's number,
+        # and without it an answer's body waits until the client acknowledges the head, 40 ms.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             listening.bind((settings.address, settings.port))
             listening.listen(BACKLOG)

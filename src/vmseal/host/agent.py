@@ -7,8 +7,9 @@ import fcntl
 import os
 import signal
 import ssl
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
 import structlog
@@ -42,10 +43,11 @@ from vmseal.rpc.tls import TlsFiles, server_context
 from vmseal.sealers import choice
 from vmseal.sealers.accelerator import Accelerators
 from vmseal.sealers.appliance import MEMORY, Appliance
+from vmseal.sealers.appliance.preparation import Preparation
 from vmseal.sealers.auditor import Auditor
 from vmseal.sealers.choice import SealerSettings
 from vmseal.sealers.libguestfs import remove_dead_sockets
-from vmseal.sealers.sealer import ProgramMissing, Sealer
+from vmseal.sealers.sealer import ProgramMissing, Sealer, SealError
 
 logger = structlog.get_logger(__name__)
 
@@ -58,7 +60,7 @@ class Agent:
     """A host agent. Nothing runs before :meth:`start` and nothing after :meth:`close`.
 
     ``sealer`` seals unless a request names one of the ``others``; ``prover`` proves templates and
-    ``auditor`` audits them (default: the real ones).
+    ``auditor`` audits them (default: the real ones). ``prepare`` makes beforehand what the first seal needs.
     """
 
     def __init__(
@@ -69,8 +71,10 @@ class Agent:
         others: Sequence[Sealer] = (),
         prover: Proves | None = None,
         auditor: Audits | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._settings = settings
+        self._prepare = prepare
         self._prover = prover or _prover(settings)
         self._auditor = auditor or Auditor(_appliance(settings))
         self._state = settings.state.resolve()
@@ -153,8 +157,7 @@ class Agent:
         if killed:
             logger.warning("programs of an earlier agent killed", number=killed)
         self.verbs.is_ready = True
-        probe = asyncio.create_task(self._find_facts(), name="capabilities")
-        self._background.add(probe)
+        self._background.add(asyncio.create_task(self._get_ready(), name="get ready"))
         logger.info("host agent listens", address=self._settings.address, port=port, tls=not self._settings.insecure)
         return port
 
@@ -175,6 +178,23 @@ class Agent:
 
     async def _publish(self, event_id: str, params: dict[str, object]) -> None:
         await self._server.publish(event_id, params)
+
+    async def _get_ready(self) -> None:
+        """Do what nobody waits for: find facts, and then prepare, for that needs the accelerator too."""
+        await self._find_facts()
+        if self._prepare is None:
+            return
+        begin = time.monotonic()
+        try:
+            await self._prepare()
+        except (SealError, OSError) as error:
+            logger.error(  # noqa: TRY400  no stack
+                "the appliance could not be made beforehand, and no seal can use it until this is mended",
+                error=str(error),
+                check="vmseal appliance build",
+            )
+        else:
+            logger.info("appliance is ready", seconds=round(time.monotonic() - begin, 1))
 
     async def _find_facts(self) -> None:
         """Find out what programs there are; the answers are only shown, so nothing waits for them."""
@@ -199,7 +219,8 @@ async def run(settings: HostSettings) -> None:
             memory=settings.memory,
         )
     )
-    agent = Agent(settings, sealer=choice.chosen(sealers, settings.sealer), others=list(sealers.values()))
+    sealer = choice.chosen(sealers, settings.sealer)
+    agent = Agent(settings, sealer=sealer, others=list(sealers.values()), prepare=_preparation(settings))
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -220,6 +241,14 @@ def _prover(settings: HostSettings) -> Prover:
 def _appliance(settings: HostSettings) -> Appliance:
     cache = settings.cache and settings.cache.resolve()
     return Appliance(state=settings.state.resolve(), cache=cache, memory=settings.memory or MEMORY)
+
+
+def _preparation(settings: HostSettings) -> Preparation | None:
+    if not settings.prepare:
+        return None
+    state = settings.state.resolve()
+    cache = settings.cache.resolve() if settings.cache else state / "cache"
+    return Preparation(state=state, cache=cache, memory=settings.memory or MEMORY)
 
 
 def _lock_state(path: Path) -> int:

@@ -19,17 +19,34 @@ from vmseal.model.volume import BLANK_UUID, Allocation, VolumeFormat, VolumeMeta
 logger = structlog.get_logger(__name__)
 
 FICLONE = 0x40049409  # ioctl of linux/fs.h: share all blocks of another file
-QCOW2_HEADER = 104  # bytes
+# Bytes. Not more than this goes through the page cache: it is there for the seal, the audit and the digests, and for
+# the next template of the same machine. More would drive out what others have there, and take longer than past it.
+CACHED = 1 << 30
+BLOCK = 512  # bytes of what stat() calls a block
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class CopySource:
-    """Where data comes from. ``capacity`` in bytes; ``is_whole``: one file without parents holds all of it."""
+    """Where data comes from: a file and those it is built on, the format of the first, ``capacity`` in bytes."""
 
-    path: Path
+    files: tuple[Path, ...]
     format: VolumeFormat
     capacity: int
-    is_whole: bool
+
+    @property
+    def path(self) -> Path:
+        """The file that holds what was written last."""
+        return self.files[0]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether one file without parents holds all of it."""
+        return len(self.files) == 1
+
+    @property
+    def is_small(self) -> bool:
+        """Whether the page cache may hold all of it, and its copy."""
+        return sum(file.stat().st_blocks for file in self.files) * BLOCK <= CACHED
 
 
 async def copy(
@@ -60,6 +77,7 @@ async def copy(
             (source.path, source.format),
             (volume.path, values.format),
             target_is_zero=not has_parent,  # with a parent, zeroes must hide its data
+            is_cached=source.is_small,
             progress=progress,
         )
     await in_thread(sync_file, volume.path)

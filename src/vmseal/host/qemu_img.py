@@ -98,15 +98,18 @@ class QemuImg:
         destination: tuple[Path, VolumeFormat],
         *,
         target_is_zero: bool,
+        is_cached: bool = False,
         progress: Callable[[float], None] = lambda _: None,
     ) -> None:
         """Copy the collapsed content of ``source`` into the existing image ``destination``; ``progress`` in percent.
 
-        ``target_is_zero`` says that the destination reads as zeroes, so that zeroes need not be written.
+        ``target_is_zero`` says that the destination reads as zeroes, so that zeroes need not be written. ``is_cached``:
+        what is read and written stays in the page cache.
         """
         (source_path, source_format), (path, volume_format) = source, destination
         arguments = ["convert", "-p", "-n", "-m", str(COROUTINES), "-S", "4k"]
-        arguments += ["-t", _cache_mode(path), "-T", _cache_mode(source_path)]
+        modes = ("writeback", "writeback") if is_cached else (_cache_mode(path), _cache_mode(source_path))
+        arguments += ["-t", modes[0], "-T", modes[1]]
         if target_is_zero:
             arguments.append("--target-is-zero")
         if volume_format is VolumeFormat.RAW:

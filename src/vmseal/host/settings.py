@@ -58,6 +58,10 @@ class HostSettings(BaseSettings):
         default=None, description="make deleted data unreadable, unless a request says it; None: where the sealer can"
     )
     cache: Path | None = Field(default=None, description="folder for appliances; None: in the state folder")
+    prepare: bool = Field(
+        default=True,
+        description="make the appliance in the background when the agent starts; false: the first seal makes it",
+    )
     memory: int | None = Field(default=None, ge=128, description="MiB of our appliance; None: what it needs")
     virt_sysprep: str = Field(default="virt-sysprep", description="the program virt-sysprep")
     guestfish: str = Field(default="guestfish", description="the program that looks into disks before virt-sysprep")

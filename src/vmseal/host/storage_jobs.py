@@ -98,12 +98,12 @@ class StorageJobs:
         source = parameters.source
         if not isinstance(source, DivEndpoint):
             file = await self._imports.inspect_url(source.url, source.format)
-            is_whole = len(file.chain) == 1
-            return CopySource(path=file.path, format=file.format, capacity=file.virtual_size, is_whole=is_whole)
+            return CopySource(file.chain, format=file.format, capacity=file.virtual_size)
         image = self._storage.domain(source.domain).image(source.image)
         chain = image.prepare(source.volume)
         values = chain[0].load()
-        return CopySource(path=chain[0].path, format=values.format, capacity=values.capacity, is_whole=len(chain) == 1)
+        files = tuple(volume.path for volume in chain)
+        return CopySource(files, format=values.format, capacity=values.capacity)
 
 
 def _existing(domain: Domain, address: VolumeAddress) -> Image:

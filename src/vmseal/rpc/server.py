@@ -154,6 +154,9 @@ class Server:
 
     async def _open(self, client: socket.socket, peer: str) -> Connection:
         keep_alive(client)
+        # asyncio does so only where a socket was made with the protocol's number. Without it a reply after an event
+        # waits for the peer's delayed acknowledgement, 40 ms.
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader(loop=loop)
         protocol = asyncio.StreamReaderProtocol(reader, loop=loop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ class Jobs:
         self.looks = looks
         self.cancelled = 0
         self.presses = 0  # of Ctrl-C, one per look
+        self.waits: list[float] = []  # what the engine was asked for
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
@@ -30,12 +32,11 @@ class Jobs:
         if path.endswith("/cancel"):
             self.cancelled += 1
             return httpx.Response(200, json={})
-        if path.endswith("/steps"):
-            return httpx.Response(200, json={"step": []})
         if self.presses > 0:
             self.presses -= 1
             signal.raise_signal(signal.SIGINT)
         self.looks -= 1
+        self.waits.append(float(request.url.params["wait"]))
         status = "started" if self.looks > 0 else "failed" if self.cancelled else "finished"
         return httpx.Response(
             200, json={"id": "j", "description": "Making template x", "status": status, "reason": "r"}
@@ -47,10 +48,14 @@ def watch(jobs: Jobs, interrupts: Interrupts) -> Watch:
     return Watch(client, OPTIONS, interrupts)
 
 
-def test_follows_to_the_end() -> None:
+def test_follows_to_the_end_and_does_not_press_an_engine_that_answers_at_once() -> None:
+    jobs = Jobs(looks=3)
+    begin = time.monotonic()
     with Interrupts() as interrupts:
-        watched = watch(Jobs(looks=2), interrupts).follow("j")
+        watched = watch(jobs, interrupts).follow("j")
     assert watched.require_success().status == "finished"
+    assert jobs.waits == [0, 0.05, 0.075]
+    assert time.monotonic() - begin >= 0.05
 
 
 def test_ctrl_c_cancels_once_and_waits_for_the_undo() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -16,6 +15,7 @@ from vmseal.engine.api.exchange import Answer, Call, View
 from vmseal.engine.api.faults import Fault, refused
 from vmseal.engine.api.follow import Follow
 from vmseal.engine.api.representation import json_writer, xml_writer
+from vmseal.engine.api.representation.body import canonical_uuid
 from vmseal.engine.api.representation.entity import Content, Document
 from vmseal.engine.api.routes import Route, Routes
 from vmseal.engine.api.settings import ApiSettings
@@ -31,6 +31,7 @@ from vmseal.engine.api.transport import (
     waits_for_end,
     wants_json,
 )
+from vmseal.engine.api.waiting import JobWaits, patience
 from vmseal.engine.database import Database
 from vmseal.engine.requests import Caller, Commands, Refusal
 from vmseal.engine.sign_in import SignIn
@@ -69,6 +70,7 @@ class Dispatcher:
         self._sign_in = sign_in
         self._routes = routes
         self._settings = settings
+        self._waits = JobWaits(database, settings.poll_interval)
 
     async def serve(self, request: Request) -> Response:
         """Answer a request; whatever goes wrong becomes a fault that clients can read."""
@@ -93,6 +95,8 @@ class Dispatcher:
         route, ids = self._find(request.method, address)
         asked = _Asked(route, ids, address, user_name)
         if request.method in ("GET", "HEAD"):
+            if route.can_wait and (seconds := patience(address.parameters)):
+                await self._waits.end(canonical_uuid(ids[0]), request, limit=seconds)
             content = await run_in_threadpool(self._read, asked)
             return Answer(status=HTTPStatus.OK, content=content)
         require_same_origin(request)
@@ -147,16 +151,9 @@ class Dispatcher:
 
     async def _at_end(self, request: Request, asked: _Asked, answer: Answer) -> Answer:
         """Return the answer when the work has ended: what it made, or why it failed."""
-        while await run_in_threadpool(self._is_running, answer.job_id):
-            if await request.is_disconnected():
-                return answer
-            await asyncio.sleep(self._settings.poll_interval)
+        if answer.job_id is not None and not await self._waits.end(answer.job_id, request):
+            return answer
         return await run_in_threadpool(self._ended, asked, answer)
-
-    def _is_running(self, job_id: str | None) -> bool:
-        with self._database.read() as session:
-            job = session.get(Job, job_id)
-            return job is not None and job.status == TaskStatus.STARTED
 
     def _ended(self, asked: _Asked, answer: Answer) -> Answer:
         with self._database.read() as session:

@@ -123,7 +123,7 @@ def _cancel(call: Call, job_id: str) -> Answer:
 
 ROUTES: tuple[Route, ...] = (
     read("/jobs", list_jobs),
-    read("/jobs/{}", lambda view, key: _job(view, require_job(view, key))),
+    read("/jobs/{}", lambda view, key: _job(view, require_job(view, key)), can_wait=True),
     act("POST", "/jobs/{}/cancel", _cancel, action="Cannot cancel Job."),
     read("/jobs/{}/steps", _list_steps),
     read("/jobs/{}/steps/{}", lambda view, job, step: _step(view, _require_step(view, job, step))),

@@ -10,13 +10,17 @@ from vmseal.engine.api.exchange import Act, Read
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """An address pattern below the API's root: ``{}`` stands for one segment. ``action`` begins refusals' texts."""
+    """An address pattern below the API's root: ``{}`` stands for one segment. ``action`` begins refusals' texts.
+
+    ``can_wait``: the segment is a job's id, and clients may have the answer held back until that has ended.
+    """
 
     method: str
     pattern: tuple[str, ...]
     read: Read | None = None
     act: Act | None = None
     action: str = ""
+    can_wait: bool = False
 
     def match(self, segments: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return what stands for the ``{}``, or None when the address is another."""
@@ -33,9 +37,9 @@ def split(path: str) -> tuple[str, ...]:
     return tuple(segment for segment in path.split("/") if segment)
 
 
-def read(pattern: str, function: Read) -> Route:
+def read(pattern: str, function: Read, *, can_wait: bool = False) -> Route:
     """Return the route of GET."""
-    return Route(method="GET", pattern=split(pattern), read=function)
+    return Route(method="GET", pattern=split(pattern), read=function, can_wait=can_wait)
 
 
 def act(method: str, pattern: str, function: Act, *, action: str = "") -> Route:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -256,6 +258,26 @@ def test_a_job_can_be_cancelled_once_it_runs_only(api: Api) -> None:
     assert refused.status_code == 409
     assert "[Cannot cancel Job. The job has ended.]" in refused.text
     assert api.http.post(f"{API}/jobs/{new_id()}/cancel").status_code == 404
+
+
+def test_who_waits_for_a_job_hears_of_its_end_at_once(api: Api) -> None:
+    job = _add_template(api).find("job")
+    assert job is not None
+    address = str(job.get("href"))
+    begin = time.monotonic()
+    assert api.http.get(f"{address}?wait=0.2", headers=JSON).json()["status"] == "started"
+    assert time.monotonic() - begin >= 0.2, "it was held back"
+    for useless in ("x", "-1", "nan", ""):
+        assert api.http.get(f"{address}?wait={useless}", headers=JSON).json()["status"] == "started"
+    ending = threading.Timer(0.2, api.commands.finish, [str(job.get("id"))])
+    ending.start()
+    begin = time.monotonic()
+    answer = api.http.get(f"{address}?wait=8&follow=steps", headers=JSON).json()
+    assert (answer["status"], answer["steps"]["step"][0]["status"]) == ("finished", "finished")
+    assert 0.2 <= time.monotonic() - begin < 4
+    ending.join()
+    assert api.http.get(f"{API}/jobs/{new_id()}?wait=8").status_code == 404
+    assert time.monotonic() - begin < 6, "nobody waits for what is over or was never there"
 
 
 def test_removing_always_answers_200_with_an_action(api: Api) -> None:
