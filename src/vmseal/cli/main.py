@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from vmseal.cli.options import Given, with_errors
 from vmseal.cli.sysprep_options import Word
 
 SEAL = "seal"
+RARELY = 100_000  # new objects until the interpreter looks for garbage: what is imported is none, and there is a lot
 TEMPLATE_CREATE = ("template", "create")
 VIRT_SYSPREP = "virt-sysprep"
 VALUED = frozenset({"--state", "--url", "--ca-file", "--user", "--password-file"})  # options that a word follows
@@ -34,6 +36,7 @@ def main() -> None:
 
 
 def _seal(given: Given, words: Sequence[Word]) -> None:
+    gc.set_threshold(RARELY)
     from vmseal.cli import seal, seal_options  # noqa: PLC0415  for the others this would be for nothing
 
     options = given.completed(os.environ)

@@ -137,26 +137,26 @@ def walk(
     pass_by: Callable[[Folder, str], bool] | None,
     may_enter: Callable[[Folder], bool],
     *,
-    wanted: Callable[[str], bool] | None = None,
+    endings: tuple[str, ...] = (),
 ) -> Iterator[Step]:
     """Go through all that is below ``top``, not through links, each folder's own entries first.
 
     Yields (folder, None) when a folder is entered, (folder, entry) for each entry that is no folder, and (folder,
     child) when a folder in it is done; the child is closed by then. What ``may_enter`` refuses, and what stays in a
     folder, makes the folders above it stay as well. The yielded folders are open until the next step.
-    ``wanted``: entries with other names are passed over.
+    With ``endings``, entries that are no folders and whose names end otherwise are passed over.
     """
     levels: list[tuple[Folder, list[str]]] = []
     try:
         yield top, None
-        levels.append((top, (yield from _entries(top, pass_by, wanted))))
+        levels.append((top, (yield from _entries(top, pass_by, endings))))
         while levels:
             folder, below = levels[-1]
             if below:
                 if (child := _enter(folder, below.pop(), may_enter)) is not None:
                     levels.append((child, []))
                     yield child, None
-                    levels[-1] = (child, (yield from _entries(child, pass_by, wanted)))
+                    levels[-1] = (child, (yield from _entries(child, pass_by, endings)))
                     continue
                 folder.stays = True
                 continue
@@ -172,17 +172,18 @@ def walk(
 
 
 def _entries(
-    folder: Folder, pass_by: Callable[[Folder, str], bool] | None, wanted: Callable[[str], bool] | None
+    folder: Folder, pass_by: Callable[[Folder, str], bool] | None, endings: tuple[str, ...]
 ) -> Generator[Step, None, list[str]]:
-    below = []
-    for batch in folder.batches():
+    below: list[str] = []
+    for entries in folder.batches():
+        batch = entries if pass_by is None else [entry for entry in entries if not pass_by(folder, entry.name)]
+        folders = [entry.name for entry in batch if entry.is_dir(follow_symlinks=False)]
+        if endings:
+            batch = [entry for entry in batch if entry.name.endswith(endings)]
         for entry in batch:
-            if pass_by is not None and pass_by(folder, entry.name):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                below.append(entry.name)
-            elif wanted is None or wanted(entry.name):
+            if not entry.is_dir(follow_symlinks=False):
                 yield folder, entry
+        below += folders
     return below
 
 

@@ -90,11 +90,11 @@ class Root(Tree):
         *,
         keep: Iterable[str] = (),
         keep_names: Iterable[str] = (),
-        only: Callable[[str], bool] | None = None,
+        endings: tuple[str, ...] = (),
     ) -> None:
         """Remove the regular files at any depth below the folders; folders, links and all else stay.
 
-        ``keep_names``: files of these names stay; ``only``: those for whose name it is false stay as well.
+        ``keep_names``: files of these names stay; with ``endings``, those whose names end otherwise stay as well.
         """
         kept, names = self._kept(keep), frozenset(keep_names)
         for above, name in self._matches(folders, kept):
@@ -102,7 +102,7 @@ class Root(Tree):
             if status is None or not stat.S_ISDIR(status.st_mode) or (top := self._child(above, name)) is None:
                 continue
             with top:
-                for folder, thing in self._walk(top, kept, wanted=only):
+                for folder, thing in self._walk(top, kept, endings=endings):
                     if not isinstance(thing, os.DirEntry) or thing.name in names:
                         continue
                     if thing.is_file(follow_symlinks=False):

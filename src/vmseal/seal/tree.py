@@ -261,7 +261,7 @@ class Tree:
         folder: Folder,
         keep: frozenset[tuple[Identity, str]] = frozenset(),
         *,
-        wanted: Callable[[str], bool] | None = None,
+        endings: tuple[str, ...] = (),
     ) -> Iterator[Step]:
         def pass_by(inside: Folder, name: str) -> bool:
             if (inside.identity, name) in keep:
@@ -270,7 +270,7 @@ class Tree:
             return self._gone(inside, name)
 
         needed = keep or self.dry_run
-        return walk(folder, pass_by if needed else None, self._may_enter, wanted=wanted)
+        return walk(folder, pass_by if needed else None, self._may_enter, endings=endings)
 
     def _is_disguised(self, folder: Folder) -> bool:
         """Whether a link led to a folder of the system where the path names another."""

@@ -9,4 +9,4 @@ FOLDERS = ("/etc", "/root", "/srv", "/tmp", "/var")  # noqa: S108  folders of th
 
 def run(work: Work) -> None:
     """Remove regular files, hidden ones too, whose names end in ``.bak`` or ``~``."""
-    work.root.remove_files_under(FOLDERS, only=lambda name: name.endswith((".bak", "~")))
+    work.root.remove_files_under(FOLDERS, endings=(".bak", "~"))

@@ -7,31 +7,23 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import hashlib
 import importlib.util
 import json
 import marshal
-import os
 import re
-import shutil
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import vmseal
 from vmseal import process
-from vmseal.sealers.appliance import kernels
+from vmseal.sealers.appliance import modules as kernel_modules
 from vmseal.sealers.appliance.cpio import Archive
-from vmseal.sealers.appliance.kernels import Kernel, Modules
+from vmseal.sealers.appliance.modules import Modules
+from vmseal.sealers.appliance.recipe import PACKAGE, PATH, PROGRAMS, SEAL, Recipe, inside
 from vmseal.sealers.sealer import ApplianceFailed, ProgramMissing
 
-PACKAGE = Path(vmseal.__file__).parent
-SEAL = PACKAGE / "seal"
 INIT = Path(__file__).with_name("init.py")
 INSIDE = "/vmseal"  # folder of everything of ours inside; init.py and vmseal.seal.kernel know it too
-PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
-PROGRAMS = ("lvm", "mdadm", "cryptsetup", "btrfs", "btrfstune", "tune2fs", "e2fsck", "xfs_repair", "xfs_db", "blkid")
 # Nothing imports these by name: codecs are found by their name in a call.
 CODECS = ("ascii", "latin_1", "utf_8", "utf_16", "utf_16_le", "raw_unicode_escape", "unicode_escape", "idna")
 IMPORT_ALL = """
@@ -43,25 +35,6 @@ for name, module in sorted(sys.modules.items()):
     if name != "__main__" and getattr(module, "__file__", None):
         print(name, module.__file__, sep="\\t")
 """
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What an appliance is made of."""
-
-    kernel: Kernel
-    interpreter: Path
-    programs: tuple[Path, ...]
-
-    @property
-    def key(self) -> str:
-        """Changes when anything does that goes into the appliance."""
-        parts = [_identity(file) for file in (self.kernel.file, self.interpreter, *self.programs)]
-        parts += [sys.version, _identity(self.kernel.modules / "modules.dep")]
-        digest = hashlib.sha256("\n".join(parts).encode())
-        for file in _sources():
-            digest.update(f"{file}\0".encode() + file.read_bytes())
-        return digest.hexdigest()[:32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,30 +49,6 @@ class Built:
     size: int
 
 
-def find_recipe(*, boot: Path = Path("/boot"), modules: Path = Path("/lib/modules")) -> Recipe:
-    """Return what the host has.
-
-    Raises:
-        KernelUnreadable: no kernel that can be read.
-
-    """
-    # A virtual environment's interpreter is a link to the one that has the standard library.
-    interpreter = Path(getattr(sys, "_base_executable", sys.executable)).resolve()
-    found = (shutil.which(program, path=f"{os.environ.get('PATH', '')}:{PATH}") for program in PROGRAMS)
-    return Recipe(kernels.find_kernel(boot, modules), interpreter, tuple(Path(path) for path in found if path))
-
-
-def _identity(file: Path) -> str:
-    status = file.stat()
-    return f"{file}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
-
-
-def _sources() -> list[Path]:
-    """Return the files that run inside, or say how that is put together."""
-    own = [Path(__file__).with_name(name) for name in ("build.py", "cpio.py", "init.py", "kernels.py", "slimming.py")]
-    return [*own, *sorted(file for file in SEAL.rglob("*") if file.is_file() and "__pycache__" not in file.parts)]
-
-
 async def build(recipe: Recipe, folder: Path) -> tuple[bytes, Built]:
     """Return the archive, and what is in it. ``folder`` is empty, for what lies about meanwhile.
 
@@ -111,8 +60,8 @@ async def build(recipe: Recipe, folder: Path) -> tuple[bytes, Built]:
     python = await _closure(recipe.interpreter)
     shared = [file for file in python if file.suffix == ".so"]
     libraries = await _libraries([recipe.interpreter, *recipe.programs, *shared])
-    modules = kernels.find_modules(recipe.kernel)
-    await kernels.unpack(modules, folder)
+    modules = kernel_modules.find_modules(recipe.kernel)
+    await kernel_modules.unpack(modules, folder)
     binaries = [recipe.interpreter, *recipe.programs, *shared, *libraries]
     code = [file for file in python if file.suffix == ".py"]
     data = await asyncio.to_thread(_pack, binaries, code, modules, folder)
@@ -147,11 +96,10 @@ def _add_python(archive: Archive, code: Sequence[Path]) -> None:
     for file in code:
         if not file.is_relative_to(PACKAGE):
             archive.add_file(str(file.with_suffix(".pyc")), _compiled(file))
-    for file in (PACKAGE / "__init__.py", *_sources()):
-        if file.is_relative_to(SEAL) or file.parent == PACKAGE:
-            name = f"{INSIDE}/lib/vmseal/{file.relative_to(PACKAGE)}"
-            is_code = file.suffix == ".py"
-            archive.add_file(f"{name}c" if is_code else name, _compiled(file) if is_code else file.read_bytes())
+    for file in (PACKAGE / "__init__.py", *inside()):
+        name = f"{INSIDE}/lib/vmseal/{file.relative_to(PACKAGE)}"
+        is_code = file.suffix == ".py"
+        archive.add_file(f"{name}c" if is_code else name, _compiled(file) if is_code else file.read_bytes())
     archive.add_file(f"{INSIDE}/init.pyc", _compiled(INIT))
 
 
@@ -224,10 +172,10 @@ def _opened_late(libraries: Sequence[Path]) -> list[Path]:
 def _add_modules(archive: Archive, modules: Modules, unpacked: Path) -> None:
     index = {name: [_inside(file) for file in files] for name, files in modules.order.items()}
     for file in modules.files():
-        archive.add_file(_inside(file), kernels.read_module(modules.folder / file, unpacked))
+        archive.add_file(_inside(file), kernel_modules.read_module(modules.folder / file, unpacked))
     archive.add_file(f"{INSIDE}/modules.json", json.dumps(index).encode())
-    archive.add_file(f"{INSIDE}/early.json", json.dumps([*kernels.ALWAYS, *kernels.EARLY]).encode())
+    archive.add_file(f"{INSIDE}/early.json", json.dumps([*kernel_modules.ALWAYS, *kernel_modules.EARLY]).encode())
 
 
 def _inside(file: str) -> str:
-    return f"{INSIDE}/modules/{kernels.MODULE.sub('.ko', Path(file).name)}"
+    return f"{INSIDE}/modules/{kernel_modules.MODULE.sub('.ko', Path(file).name)}"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from vmseal.log import Logger
 from vmseal.sealers.accelerator import Accelerator
-from vmseal.sealers.appliance import build, kernels
-from vmseal.sealers.appliance.build import Recipe
+from vmseal.sealers.appliance import recipe as recipes
 from vmseal.sealers.appliance.hardware import Hardware
 from vmseal.sealers.appliance.machine import Boot, Machine
+from vmseal.sealers.appliance.recipe import PROGRAMS, Recipe
 from vmseal.sealers.appliance.snapshot import Cache
 from vmseal.sealers.sealer import ApplianceFailed, ProgramMissing
 
@@ -59,7 +59,7 @@ class Stock:
             KernelUnreadable: no kernel that can be read.
 
         """
-        return await asyncio.to_thread(build.find_recipe)
+        return await asyncio.to_thread(recipes.find_recipe)
 
     async def boot(self, recipe: Recipe) -> Boot:
         """Return how a VM boots from the begin; the archive is made if need be.
@@ -76,6 +76,8 @@ class Stock:
         return Boot(recipe.kernel.file, recipe.interpreter, self.cache.path(name))
 
     async def _build(self, recipe: Recipe, name: str) -> None:
+        from vmseal.sealers.appliance import build  # noqa: PLC0415  for a seal with what lies ready this is for nothing
+
         begin = time.monotonic()
         try:
             with tempfile.TemporaryDirectory(prefix="vmseal-build-") as folder:
@@ -125,6 +127,8 @@ class Stock:
 
     async def state(self, recipe: Recipe, hardware: Hardware) -> State:
         """Return what there is."""
+        from vmseal.sealers.appliance import modules  # noqa: PLC0415  as above
+
         names = [program.name for program in recipe.programs]
         archive = archive_name(recipe)
         boot = Boot(recipe.kernel.file, recipe.interpreter, self.cache.path(archive))
@@ -137,8 +141,8 @@ class Stock:
             accelerator=hardware.accelerator.value,
             memory=hardware.memory,
             programs=names,
-            missing=[name for name in build.PROGRAMS if name not in names],
-            modules=list(kernels.find_modules(recipe.kernel).order),
+            missing=[name for name in PROGRAMS if name not in names],
+            modules=list(modules.find_modules(recipe.kernel).order),
             archive_size=sizes[0],
             snapshot_size=sizes[1],
             others=len(set(self.cache.names()) - set(wanted)),

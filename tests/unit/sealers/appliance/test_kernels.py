@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from vmseal.sealers.appliance import kernels
-from vmseal.sealers.appliance.kernels import Kernel, find_kernel, find_modules
+from vmseal.sealers.appliance import modules
+from vmseal.sealers.appliance.kernels import Kernel, find_kernel
+from vmseal.sealers.appliance.modules import find_modules
 from vmseal.sealers.sealer import KernelUnreadable
 
 DEP = """kernel/fs/xfs/xfs.ko.gz: kernel/lib/libcrc32c.ko kernel/crypto/crc32c-intel.ko
@@ -95,4 +96,4 @@ def test_modules_come_in_the_order_of_loading_with_what_they_ask_for_by_name(tmp
 
 def test_a_compressed_module_goes_along_unpacked(tmp_path: Path) -> None:
     (tmp_path / "xfs.ko.gz").write_bytes(gzip.compress(b"module"))
-    assert kernels.read_module(tmp_path / "xfs.ko.gz", tmp_path) == b"module"
+    assert modules.read_module(tmp_path / "xfs.ko.gz", tmp_path) == b"module"

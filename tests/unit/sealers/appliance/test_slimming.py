@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from vmseal.sealers.appliance import kernels, slimming
+from vmseal.sealers.appliance import kernels, modules, slimming
 from vmseal.sealers.appliance.slimming import SYMBOL, slim
 
 RELOCATION = struct.Struct("<QIIq")
@@ -27,11 +27,11 @@ class Target:
 @pytest.fixture(scope="module", params=["btrfs", "xfs", "dm_mod"])
 def module(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Return a module as the kernel has it."""
-    found = kernels.find_modules(kernels.find_kernel(), [request.param])
+    found = modules.find_modules(kernels.find_kernel(), [request.param])
     file = found.folder / found.order[request.param][-1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "slim", bytes)
-        return kernels.read_module(file, tmp_path_factory.mktemp("unpacked"))
+        patch.setattr(modules, "slim", bytes)
+        return modules.read_module(file, tmp_path_factory.mktemp("unpacked"))
 
 
 def relocations(module: bytes) -> Iterator[tuple[int, int, Target]]:
