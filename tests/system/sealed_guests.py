@@ -38,6 +38,7 @@ done
 grep -rl 'backup of' /var/log 2>/dev/null
 systemctl is-enabled --quiet vmseal-ssh-hostkeys.service || echo "unit not enabled"
 findmnt --verify --tab-file /etc/fstab >/dev/null || echo "fstab does not fit"
+[ "$(tail -n +2 /proc/swaps | wc -l)" = "$(grep -cw swap /etc/fstab)" ] || echo "swap is not in use"
 true
 """
 
@@ -106,6 +107,7 @@ class SealedGuestTests:
     choice: Choice = {}  # noqa: RUF012  of profile and operations; by default, the sealer's
     recipes: Mapping[str, Recipe] = RECIPES
     only_long: frozenset[str] = frozenset()  # names of recipes that `make test` leaves out
+    warnings: Sequence[str] = ()  # of the report
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         if "sealed" in metafunc.fixturenames:
@@ -166,7 +168,7 @@ class SealedGuestTests:
             if isinstance(mount, Mount)
         }
         assert set(sealed.report.guest.mount_points) == layout
-        assert sealed.report.warnings == []
+        assert sealed.report.warnings == list(self.warnings)
 
     # An ext4 can be read here without a mount; XFS cannot, its clone is looked at instead.
     def test_before_the_first_boot_the_machine_id_is_empty_and_there_are_no_host_keys(

@@ -16,6 +16,7 @@ from vmseal.seal.fs_uuids import NewUuid
 from vmseal.seal.guest import Guest
 from vmseal.seal.labels import Labels
 from vmseal.seal.operations import Work, find
+from vmseal.seal.operations.fs_uuids import refuse_hidden
 from vmseal.seal.randomness import Randomness
 from vmseal.seal.record import Record, printable
 from vmseal.seal.report import PATHS, Action, OperationReport
@@ -44,9 +45,11 @@ def run(
     ``progress`` gets the part that is done, 0.0 to 1.0, and the name of the operation that begins.
 
     Raises:
-        SealRefused: an operation failed; says which, why, and which were done before.
+        SealRefused: an operation failed; says which, why, and which were done before. Nothing was, if the new UUIDs
+            of file systems cannot be written everywhere.
 
     """
+    refuse_hidden(root, uuids)
     if guest.selinux and settings.selinux_relabel:
         root.label = Labels(root, guest.selinux)
     work = Work(root=root, guest=guest, settings=settings, random=random, uuids=uuids)

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from vmseal.seal.catalogue import Operation, load
+from vmseal.seal.fs_uuids import NewUuid
 from vmseal.seal.guest import identify
 from vmseal.seal.profile import select
 from vmseal.seal.randomness import Randomness
@@ -73,6 +74,7 @@ def seal(
     settings: Settings | None = None,
     dry_run: bool = False,
     operations: tuple[Operation, ...] | None = None,
+    uuids: tuple[NewUuid, ...] = (),
 ) -> list[OperationReport]:
     """Run the profile sysprep, or the operations that the words name, or those given."""
     chosen = operations or select(load(), "sysprep", list(words) or None)
@@ -84,6 +86,7 @@ def seal(
             chosen,
             settings=settings or Settings(),
             random=Randomness(bytes(4096)),
+            uuids=uuids,
             progress=lambda _part, _name: None,
         )
     finally:

@@ -38,7 +38,8 @@ REFERENCES = (
 # grub-install writes here what it builds into the loader that looks for /boot by a UUID (util/grub-install.c).
 BUILT_IN = ("/boot/{grub,grub2}/*/load.cfg",)
 UNIFIED = (f"{EFI}/EFI/Linux/*.efi",)
-DRACUT = "/usr/lib/dracut"
+# The program itself: initramfs-tools of Debian 13 also has a folder /usr/lib/dracut, with one program of dracut's.
+DRACUT = ("/{usr/,}{bin,sbin}/dracut",)
 DRACUT_SETTINGS = ("/usr/lib/dracut/dracut.conf.d/*.conf", "/etc/dracut.conf.d/*.conf", "/etc/dracut.conf")
 GENERIC = re.compile(rb"""^\s*hostonly=["']?(?P<word>\w+)""", re.MULTILINE)
 WAITS = (
@@ -48,15 +49,9 @@ WAITS = (
 
 
 def run(work: Work) -> None:
-    """Write the new UUIDs; nothing where no file system gets one.
-
-    Raises:
-        SealRefused: an old one is where it cannot be changed ("unsupported-guest").
-
-    """
+    """Write the new UUIDs; nothing where no file system gets one."""
     if not work.uuids:
         return
-    _refuse_hidden(work.root, work.uuids)
     for path in work.root.glob(*REFERENCES):
         content = work.root.read_whole(path)
         if content is not None and (new := renamed(content, work.uuids)) != content:
@@ -78,14 +73,22 @@ def renamed(content: bytes, uuids: tuple[NewUuid, ...]) -> bytes:
     return content
 
 
-def _refuse_hidden(root: Root, uuids: tuple[NewUuid, ...]) -> None:
+def refuse_hidden(root: Root, uuids: tuple[NewUuid, ...]) -> None:
+    """See that no UUID is where it cannot be changed; to be called before any operation changes anything.
+
+    Raises:
+        SealRefused: one is ("unsupported-guest").
+
+    """
+    if not uuids:
+        return
     for path in root.glob(*BUILT_IN):
         content = root.read_whole(path)
         if content is not None and renamed(content, uuids) != content:
             raise _refused(f"GRUB was installed with a file system's UUID built in ({path})")
     if unified := root.glob(*UNIFIED):
         raise _refused(f"{unified[0]} has its kernel arguments built in")
-    if root.glob(DRACUT) and not _is_generic(root):
+    if root.glob(*DRACUT) and not _is_generic(root):
         raise _refused(
             "dracut's initramfs waits for the disks of this machine by their UUIDs (install dracut-config-generic in"
             " the guest and run `dracut -f` there)"
@@ -103,5 +106,5 @@ def _is_generic(root: Root) -> bool:
 
 
 def _refused(why: str) -> SealRefused:
-    text = f"{why}, so the guest would not boot with new UUIDs of its file systems; leave fs-uuids out"
-    return SealRefused("unsupported-guest", text)
+    then = "the guest would not boot with new UUIDs of its file systems; leave fs-uuids out"
+    return SealRefused("unsupported-guest", f"operation fs-uuids: {why}, so {then}")
