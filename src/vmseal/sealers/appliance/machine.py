@@ -119,7 +119,7 @@ class Machine:
             filling.set_result(None)
             return filling
         filling = asyncio.ensure_future(asyncio.to_thread(memory.fill, self._memory, self._boot.snapshot))
-        self._stack.push_async_callback(asyncio.wait, {filling})  # a thread is not stopped, and has the descriptor
+        self._stack.push_async_callback(_over, filling)
         return filling
 
     def _pair(self, passed: ExitStack) -> tuple[socket.socket, socket.socket]:
@@ -325,6 +325,13 @@ class Machine:
             raise ApplianceFailed(f"QEMU did not end within {QUIT_DEADLINE:g} s")
         if ended := self._task.result().returncode:
             raise ApplianceFailed(f"QEMU ended ({ended}): {self.last_words()}")
+
+
+async def _over(filling: asyncio.Future[None]) -> None:
+    """Wait for a thread, which cannot be stopped and has a descriptor; nobody may have asked how it ended."""
+    await asyncio.wait({filling})
+    if not filling.cancelled():
+        filling.exception()
 
 
 def _is_locked(error: QmpError) -> bool:

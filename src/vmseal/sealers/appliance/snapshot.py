@@ -20,6 +20,7 @@ from vmseal.log import Logger
 from vmseal.sealers.sealer import ApplianceFailed
 
 KEPT = 3  # files of a kind: another accelerator's, another memory's
+BLOCK = 512  # bytes; of st_blocks, see stat(2)
 LOCK_POLL = 0.05  # seconds
 DESCRIPTION = ".json"
 UNFINISHED = ".new"
@@ -80,6 +81,10 @@ class Cache:
         os.close(descriptor)
         return True
 
+    def size(self, name: str) -> int:
+        """Return the bytes that the file takes on the disk; a snapshot has holes."""
+        return self.path(name).stat().st_blocks * BLOCK
+
     def describe(self, name: str) -> Mapping[str, object]:
         """Return the file's description; empty without one."""
         try:
@@ -119,11 +124,11 @@ class Cache:
         self.path(name).unlink(missing_ok=True)
 
     def clear(self) -> int:
-        """Remove all files; return the bytes that they had."""
+        """Remove all files; return the bytes that they took."""
         size = 0
         for name in self.names():
             with suppress(FileNotFoundError):
-                size += self.path(name).stat().st_size
+                size += self.size(name)
                 self.discard(name)
         return size
 

@@ -122,7 +122,7 @@ class Stock:
                 await asyncio.to_thread(os.fsync, descriptor)
         except OSError as error:
             raise ApplianceFailed(f"the snapshot {self.cache.path(name)} cannot be written: {error}") from error
-        size = _occupied(self.cache.path(name))
+        size = self.cache.size(name)
         logger.info("appliance frozen", file=str(self.cache.path(name)), size=size, ready=ready, seconds=_since(begin))
 
     async def state(self, recipe: Recipe, hardware: Hardware) -> State:
@@ -133,7 +133,7 @@ class Stock:
         archive = archive_name(recipe)
         boot = Boot(recipe.kernel.file, recipe.interpreter, self.cache.path(archive))
         wanted = (archive, snapshot_name(boot, hardware))
-        sizes = [_occupied(self.cache.path(name)) if self.cache.has(name) else 0 for name in wanted]
+        sizes = [self.cache.size(name) if self.cache.has(name) else 0 for name in wanted]
         return State(
             folder=str(self.cache.folder),
             kernel=str(recipe.kernel.file),
@@ -187,10 +187,6 @@ def snapshot_name(boot: Boot, hardware: Hardware) -> str:
     for module in ("machine.py", "memory.py"):  # the devices, and how a snapshot's file is laid out
         digest.update(Path(__file__).with_name(module).read_bytes())
     return f"snapshot-{digest.hexdigest()[:32]}"
-
-
-def _occupied(file: Path) -> int:
-    return file.stat().st_blocks * 512  # st_blocks: stat(2)
 
 
 def _write(descriptor: int, data: bytes) -> None:
