@@ -21,6 +21,11 @@ from guests.build import build_guest
 from guests.recipes import RECIPES
 from tests.bench.measured import Measured, keep, measure, overlay, stock_environment
 
+from vmseal.model.volume import VolumeFormat
+from vmseal.seal.catalogue import Profile
+from vmseal.sealers.appliance import Appliance
+from vmseal.sealers.sealer import Disk, SealRequest
+
 pytestmark = pytest.mark.timeout(3600)
 
 ROUNDS = int(os.environ.get("VMSEAL_BENCH_ROUNDS", "3"))
@@ -100,6 +105,23 @@ def test_audits_of_a_sealed_guest(state: Path, tmp_path: Path) -> None:
     print(f"\n{'':<44}{'clock':>10}{'processor':>10}{'memory':>11}")  # noqa: T201  the result
     show("audit, warm", runs[1:])
     keep("audit", {**MACHINE, "warm": [asdict(run) for run in runs[1:]]})
+
+
+def test_as_the_host_agent_seals(state: Path, tmp_path: Path) -> None:
+    """Seals in one process, which the host agent is: no command line is loaded for each."""
+    sealer = Appliance(state=state)
+    kinds = {"default, erasing": (Profile.DEFAULT, True), "sysprep, no erasing": (Profile.SYSPREP, False)}
+    seconds: dict[str, list[float]] = {name: [] for name in kinds}
+    for number in range(1 + ROUNDS):
+        for name, (profile, erase) in kinds.items():
+            [disk] = overlays(GUESTS[0], tmp_path / f"{number}-{profile}")
+            request = SealRequest(name="bench", disks=(Disk(disk, VolumeFormat.COW),), profile=profile, erase=erase)
+            begin = time.monotonic()
+            asyncio.run(sealer.seal(request, lambda _: None))
+            seconds[name].append(round(time.monotonic() - begin, 3))
+    for name, values in seconds.items():
+        print(f"\nappliance, {name}, in one process: {median(values[1:]):.2f} s")  # noqa: T201  the result
+    keep("host-agent", {**MACHINE, "seconds": seconds})
 
 
 @pytest.mark.parametrize("guest", GUESTS)

@@ -24,11 +24,12 @@ from tests.crash.stack import Stack
 ROUNDS = int(os.environ.get("VMSEAL_BENCH_ROUNDS", "3"))
 MIB = 1 << 20
 LARGE = 8192 * MIB  # bytes
+AUDIT = os.environ.get("VMSEAL_BENCH_AUDIT", "required")  # "off": what a seal alone takes, without audit and digests
 REAL = {
     "PATH": os.environ["PATH"],  # without the stand-ins
     "VMSEAL_HOST_SEALER": "auto",
-    "VMSEAL_HOST_AUDIT": "required",
-    "VMSEAL_TEMPLATES_WITHOUT_AUDIT": "false",
+    "VMSEAL_HOST_AUDIT": AUDIT,
+    "VMSEAL_TEMPLATES_WITHOUT_AUDIT": str(AUDIT == "off").lower(),
     "VMSEAL_HOST_VIRT_SYSPREP": str(shutil.which("virt-sysprep")),
     "VMSEAL_HOST_GUESTFISH": str(shutil.which("guestfish")),
 }
