@@ -67,6 +67,10 @@ def test_what_is_large_for_the_page_cache_is_copied_past_it(tmp_path: Path, monk
     asyncio.run(scenario())
 
 
+def test_a_device_takes_no_blocks_and_is_not_small() -> None:
+    assert not CopySource((Path("/dev/null"),), VolumeFormat.RAW, 8 * MIB).is_small
+
+
 def test_a_chain_is_collapsed(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with running_rig(tmp_path) as rig:

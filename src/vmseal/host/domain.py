@@ -32,7 +32,7 @@ from vmseal.model.errors import (
     UnknownDomain,
     VerbError,
 )
-from vmseal.model.volume import Legality, VolumeAddress
+from vmseal.model.volume import Legality, VolumeAddress, true_size
 
 logger = structlog.get_logger(__name__)
 
@@ -268,7 +268,7 @@ def _dump(volume: Volume) -> dict[str, object]:
         "status": "ILLEGAL" if values.legality is Legality.ILLEGAL else "OK",
         "capacity": values.capacity,
         "ctime": values.ctime,
-        "truesize": status.st_blocks * 512,
+        "truesize": true_size(status),
         "apparentsize": status.st_size,
     }
 

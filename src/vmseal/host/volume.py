@@ -13,7 +13,7 @@ from stat import S_ISREG
 from vmseal.host import metadata
 from vmseal.host.files import sync_folder
 from vmseal.model.errors import VerbError, VolumeDoesNotExist
-from vmseal.model.volume import Legality, VolumeMetadata, VolumeType, VolumeUpdate, next_generation
+from vmseal.model.volume import Legality, VolumeMetadata, VolumeType, VolumeUpdate, next_generation, true_size
 
 META_SUFFIX = ".meta"
 MODE = 0o660  # volumes are read and written through the group (kvm), templates too
@@ -96,8 +96,7 @@ class Volume:
             status = self.path.stat()
         except (FileNotFoundError, NotADirectoryError):
             raise VolumeDoesNotExist(f"Volume does not exist: {self.id}") from None
-        # st_blocks counts 512 bytes, whatever the file system's own block size is
-        return {"truesize": str(status.st_blocks * 512), "apparentsize": str(status.st_size)}
+        return {"truesize": str(true_size(status)), "apparentsize": str(status.st_size)}
 
     def info(self, children: list[str]) -> dict[str, object]:
         """Return what ``Volume.getInfo`` shows; types as VDSM's. Unreadable metadata shows as status INVALID."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -10,6 +11,14 @@ from vmseal.model.errors import GenerationMismatch, InvalidVolumeUpdate, SharedV
 BLANK_UUID = "00000000-0000-0000-0000-000000000000"
 MAX_GENERATION = 999  # VDSM keeps three digits; then it starts again at 0
 MAX_DESCRIPTION = 210  # characters; what VDSM leaves room for in 512 bytes of metadata
+
+
+def true_size(status: os.stat_result) -> int:
+    """Return the bytes that a file takes on its disk, VDSM's ``truesize``: a file with holes takes less than it has.
+
+    ``st_blocks`` counts 512 bytes, whatever the file system's own block size is; see stat(2).
+    """
+    return status.st_blocks * 512
 
 
 class VolumeFormat(StrEnum):

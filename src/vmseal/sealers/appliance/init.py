@@ -227,7 +227,7 @@ def find_disk(host: Path, lun: int) -> str:
 def replaced(device: Path) -> str:
     """Return the device of the disk that has taken a placeholder's place, once the kernel knows its size and table.
 
-    That takes the kernel half of what it does for a disk that is plugged in.
+    Less than half of what the kernel executes for a disk that is plugged in; counted: 1.3 of 3.0 M instructions.
     """
     (device / "rescan").write_text("1")
     (name,) = (device / "block").iterdir()

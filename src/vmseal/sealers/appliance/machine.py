@@ -107,17 +107,15 @@ class Machine:
 
     async def restore(self) -> None:
         """Have the snapshot, if there is one, read; QEMU ends when it cannot."""
-        if self._boot.snapshot is not None:
+        if self._boot.snapshot is not None and self._filling is not None:
             await self.unless_ended(self._restored(self._boot.snapshot, self._filling))
 
-    def _fill_memory(self) -> asyncio.Future[None]:
+    def _fill_memory(self) -> asyncio.Future[None] | None:
         """Make the memory; a snapshot is copied while QEMU starts, which does not look at it before it runs."""
         self._memory = memory.new(self._hardware.memory * MIB)
         self._stack.callback(os.close, self._memory)
         if self._boot.snapshot is None:
-            filling = asyncio.get_running_loop().create_future()
-            filling.set_result(None)
-            return filling
+            return None
         filling = asyncio.ensure_future(asyncio.to_thread(memory.fill, self._memory, self._boot.snapshot))
         self._stack.push_async_callback(_over, filling)
         return filling

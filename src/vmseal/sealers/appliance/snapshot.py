@@ -17,10 +17,10 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from vmseal.log import Logger
+from vmseal.model.volume import true_size
 from vmseal.sealers.sealer import ApplianceFailed
 
 KEPT = 3  # files of a kind: another accelerator's, another memory's
-BLOCK = 512  # bytes; of st_blocks, see stat(2)
 LOCK_POLL = 0.05  # seconds
 DESCRIPTION = ".json"
 UNFINISHED = ".new"
@@ -83,7 +83,7 @@ class Cache:
 
     def size(self, name: str) -> int:
         """Return the bytes that the file takes on the disk; a snapshot has holes."""
-        return self.path(name).stat().st_blocks * BLOCK
+        return true_size(self.path(name).stat())
 
     def describe(self, name: str) -> Mapping[str, object]:
         """Return the file's description; empty without one."""
