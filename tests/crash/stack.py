@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vmseal.cli.client import Access, EngineClient, EngineError, NotFound, Refused, Unreachable
-from vmseal.cli.up import free_port
+from vmseal.cli.up import hold_port, port_of
 from vmseal.process import kill_leftovers
 
 T = TypeVar("T")
@@ -110,7 +110,8 @@ class Stack:
         self.copies = folder / "copies.log"
         for each in (self.state, self.sources):
             each.mkdir(parents=True, exist_ok=True)
-        self.port = free_port("127.0.0.1")
+        self._held = hold_port("127.0.0.1")  # from before the first start to after the last
+        self.port = port_of(self._held)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)},
             "PATH": f"{STANDINS}:{os.environ['PATH']}",  # its qemu-img notes the time and runs the real one
@@ -186,6 +187,7 @@ class Stack:
                 self._up.wait()
         kill_leftovers(str(self.state))
         kill_leftovers(str(self.state / "host"))
+        self._held.close()
 
     def words(self) -> str:
         """Return the ends of the logs, for messages."""

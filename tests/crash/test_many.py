@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 
@@ -9,7 +10,7 @@ import pytest
 from tests.crash.stack import MIB, Entry, Stack
 from tests.crash.watcher import Watcher
 
-from vmseal.cli.client import EngineClient, Refused
+from vmseal.cli.client import Refused
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -45,10 +46,19 @@ def most_at_once(entries: list[Entry]) -> int:
     return most
 
 
-def moment_of_seal(client: EngineClient, job_id: str) -> float:
-    """Return when a job asked for its seal, in milliseconds since the epoch."""
-    steps = client.list(f"jobs/{job_id}/steps")
-    return next(float(str(step["start_time"])) for step in steps if step.get("phase") == "SEAL")
+def out_of_turn(stack: Stack) -> int:
+    """Return by how many places a template was published out of turn, at most: nobody starves.
+
+    Seals, the scarce thing, are made in the order in which the host was asked for them. What comes first at the host is
+    the host's to say: twenty templates whose copies take no time ask for their seals within a second.
+    """
+    lines = (stack.state / "host" / "log" / "host.log").read_text().splitlines()
+    events = [event for event in map(json.loads, lines) if event["event"] in {"job added", "job ended"}]
+    came = [event["correlation_id"] for event in events if event.get("kind") == "seal_vm"]
+    assert len(came) == len(set(came)) == COUNT
+    last = {event["correlation_id"]: place for place, event in enumerate(events)}
+    left = sorted(came, key=lambda template: last[template])
+    return max(abs(left.index(template) - turn) for turn, template in enumerate(came))
 
 
 def test_twenty_at_once(stack: Stack) -> None:
@@ -69,11 +79,7 @@ def test_twenty_at_once(stack: Stack) -> None:
         assert most_at_once(seals) <= LIMIT
         assert most_at_once(copies) <= LIMIT
         assert most_at_once(seals) == LIMIT, "the limit is used: two seals do run side by side"
-        # Nobody starves: seals, the scarce thing, are made in the order in which they were asked for.
-        came = sorted((moment_of_seal(client, job), place) for place, (_, job) in enumerate(asked))
-        left = sorted((float(str(job["end_time"])), place) for place, job in enumerate(jobs))
-        order = [place for _, place in left]
-        displaced = max(abs(order.index(place) - turn) for turn, (_, place) in enumerate(came))
+        displaced = out_of_turn(stack)
         print(f"{COUNT} templates in {seconds:.0f} s, accepted in {accepted:.1f} s,", end=" ")  # noqa: T201  result
         print(f"at most {displaced} places out of turn")  # noqa: T201  the test's result
         assert displaced <= OUT_OF_TURN

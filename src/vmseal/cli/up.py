@@ -31,8 +31,7 @@ READY_POLL = 0.25  # seconds between two looks whether everything is ready
 DEATHS_ALLOWED = 4  # of a program before everything was ready once; then something is wrong that waiting will not mend
 LAST_LINES = 5  # of a dead program's log, for the error
 LOOPBACK = "127.0.0.1"
-# Below Linux's ephemeral ports: there, the engine's own attempts to connect could take the port of a host agent that
-# is being restarted (a TCP socket may even connect to itself).
+# Below Linux's ephemeral ports: they are for those who connect.
 PORTS = range(20000, 32768)
 
 
@@ -91,37 +90,49 @@ def state_lock(state: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def free_port(address: str) -> int:
-    """Return a TCP port that nobody listens on at ``address``."""
-    for port in random.sample(PORTS, 200):
-        if _is_free(address, port):
-            return port
+def hold_port(address: str, port: int = 0) -> socket.socket:
+    """Keep a TCP port (0: any free one) until the socket is closed; raises CommandError when it is taken.
+
+    Nobody else is given it meanwhile, also while the program that listens there starts or is restarted. That program
+    may, for it sets SO_REUSEADDR, which on Linux shares a port with whoever set it too and does not listen.
+    """
+    if port:
+        held = _held(address, port, shared=True)  # as servers do: connections of before, in TIME_WAIT, hinder nobody
+        if held is None:
+            raise CommandError(f"port {port} on {address} is taken; choose another with --port (0: any free one)")
+        return held
+    for candidate in random.sample(PORTS, 200):
+        held = _held(address, candidate, shared=False)
+        if held is not None:
+            return held
     raise CommandError(f"none of 200 ports tried on {address} is free; choose one with --port")
 
 
-def _is_free(address: str, port: int) -> bool:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: TIME_WAIT is no user
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True
+def _held(address: str, port: int, *, shared: bool) -> socket.socket | None:
+    held = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, shared)
+    try:
+        held.bind((address, port))
+    except OSError:
+        held.close()
+        return None
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return held
+
+
+def port_of(held: socket.socket) -> int:
+    """Return the number of a port that is held."""
+    return int(held.getsockname()[1])
 
 
 class Up:
-    """One engine and one host agent, from start to stop."""
+    """One engine and one host agent, from start to stop; they listen at ``port`` and ``host_port``."""
 
-    def __init__(self, settings: UpSettings) -> None:
+    def __init__(self, settings: UpSettings, *, port: int, host_port: int) -> None:
         self._settings = settings
         state = settings.state
-        self._port = settings.port or free_port(settings.address)
-        if not _is_free(settings.address, self._port):
-            raise CommandError(
-                f"port {self._port} on {settings.address} is taken; choose another with --port (0: any free one)"
-            )
-        self._host_port = free_port(LOOPBACK)
+        self._port = port
+        self._host_port = host_port
         self._engine_tls, self._host_tls, self._ca = self._certificates()
         self._engine = Child(self._engine_program(state), on_start=self._write_up)
         self._host = Child(self._host_program(state), on_start=self._write_up)
@@ -324,4 +335,5 @@ def run(settings: UpSettings) -> None:
         killed = kill_leftovers(str(settings.state))
         if killed:
             log.warning("ended what a killed `vmseal up` left running", processes=killed)
-        asyncio.run(Up(settings).run())
+        with hold_port(settings.address, settings.port) as api, hold_port(LOOPBACK) as host:
+            asyncio.run(Up(settings, port=port_of(api), host_port=port_of(host)).run())

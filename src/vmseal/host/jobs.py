@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -46,7 +47,7 @@ class Job:
     error: JobError | None = None
     started: float | None = None  # seconds since the epoch
     ended: float | None = None
-    correlation_id: str = ""
+    context: Context = field(default_factory=copy_context)  # of the verb that asked for it: what its log lines carry
     forget_at: float | None = None  # on the table's clock
     task: asyncio.Task[Outcome] | None = None
     over: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,10 +121,8 @@ class Jobs:
         if self._is_closing:
             raise GeneralError("The host agent is stopping and takes no new jobs")
         self._jobs[job.id] = job
-        # Jobs start in each other's callbacks, so a job cannot inherit the context of the call that asked for it.
-        job.correlation_id = str(structlog.contextvars.get_contextvars().get("correlation_id", ""))
         self._waiting[job.type].append(job)
-        logger.info("job added", job=job.id, kind=job.description, correlation_id=job.correlation_id)
+        logger.info("job added", job=job.id, kind=job.description)
         self._start_next(job.type)
 
     def infos(self, job_type: str | None = None, ids: Sequence[str] | None = None) -> dict[str, JobInfo]:
@@ -189,9 +188,10 @@ class Jobs:
             self._running[job_type] += 1
             job.status = JobStatus.RUNNING
             job.started = time.time()
-            job.task = asyncio.create_task(_outcome(job), name=f"job {job.id}")
+            # Jobs start in each other's callbacks: without a context of their own they would log in each other's name.
+            job.task = asyncio.create_task(_outcome(job), name=f"job {job.id}", context=job.context)
             # A callback and not a "finally": a task that is cancelled before its first step runs no line of its own.
-            job.task.add_done_callback(partial(self._on_done, job))
+            job.task.add_done_callback(partial(self._on_done, job), context=job.context)
 
     def _on_done(self, job: Job, task: asyncio.Task[Outcome]) -> None:
         self._running[job.type] -= 1
@@ -218,7 +218,7 @@ class Jobs:
 async def _outcome(job: Job) -> Outcome:
     """Run the body and return how the job ended."""
     try:
-        with structlog.contextvars.bound_contextvars(job=job.id, correlation_id=job.correlation_id):
+        with structlog.contextvars.bound_contextvars(job=job.id):
             async with asyncio.timeout(job.deadline) as limit:
                 await job.body(job)
     except asyncio.CancelledError:

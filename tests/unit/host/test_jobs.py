@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
+import structlog
 
 from vmseal.host.jobs import Body, Job, Jobs, wire
 from vmseal.model.errors import GenerationMismatch, JobNotActive, NoSuchJob, VerbError
@@ -126,6 +127,25 @@ def test_limits_are_per_type_and_the_order_is_kept() -> None:
         await table.jobs.close()
 
     asyncio.run(scenario())
+
+
+def test_what_a_job_logs_carries_the_correlation_id_of_its_own_verb() -> None:
+    async def scenario() -> None:
+        table = Table()
+        for name in "abc":  # b and c wait, and are started when another ends
+            with structlog.contextvars.bound_contextvars(correlation_id=f"asked for {name}"):
+                table.add(name, logging, JobType.VIRT)
+        await until(lambda: table.status("c") == "done")
+        await table.jobs.close()
+
+    async def logging(job: Job) -> None:
+        structlog.get_logger().info("works", job=job.id)
+
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        asyncio.run(scenario())
+    assert [(line["event"], line["correlation_id"]) for name in "abc" for line in lines if line["job"] == name] == [
+        (event, f"asked for {name}") for name in "abc" for event in ("job added", "works", "job ended")
+    ]
 
 
 def test_the_same_id_again_is_error_100_and_starts_nothing() -> None:
