@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import threading
 from pathlib import Path
 
@@ -32,28 +33,48 @@ def test_a_disk_is_taken_once_the_kernel_has_made_all_of_it(machine: Path) -> No
 
     slow_kernel = threading.Timer(0.1, add_the_rest)
     slow_kernel.start()
-    assert init.find_disk(machine / "sys/class/scsi_host/host0", LUN) == str(machine / "dev/sdm")
+    assert init.find_disk(LUN) == str(machine / "dev/sdm")
     slow_kernel.join()
 
 
 def test_a_disk_that_does_not_appear_is_asked_for_and_refused(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(init, "PATIENCE", 0.05)
     with pytest.raises(init.Refused, match="disk with number 12 did not appear"):
-        init.find_disk(machine / "sys/class/scsi_host/host0", LUN)
+        init.find_disk(LUN)
     assert (machine / "sys/class/scsi_host/host0/scan").read_text() == "0 0 12"
 
 
-def test_the_first_disk_takes_the_place_of_what_the_vm_was_frozen_with(machine: Path) -> None:
+@pytest.mark.parametrize("is_older", [False, True])
+def test_the_first_disk_takes_the_place_of_what_the_vm_was_frozen_with(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, *, is_older: bool
+) -> None:
+    """An older kernel does not ask for the size when it is told to read the table; then it is told to ask."""
     device = machine / "sys/class/scsi_device/0:0:0:0/device"
-    (device / "block/sda/queue").mkdir(parents=True)
+    block = device / "block/sda"
+    (block / "queue").mkdir(parents=True)
+    (block / "size").write_text("2048\n")
     (machine / "dev/sda").touch()
     first = init.placeholder()
-    assert first == device
-    assert (device / "block/sda/queue/scheduler").read_text() == "none"
+    assert first == init.Placeholder(block, b"2048\n")
+    assert (block / "queue/scheduler").read_text() == "none"
+    asked: list[int] = []
+
+    def ioctl(_descriptor: int, request: int) -> None:
+        asked.append(request)
+        if not is_older or (device / "rescan").exists():
+            (block / "size").write_text("4096\n")
+
+    monkeypatch.setattr(fcntl, "ioctl", ioctl)
     request: init.Message = {"disks": [{}]}
     init.find_disks(request, first)
     assert request == {"disks": [{"device": str(machine / "dev/sda")}]}
-    assert (device / "rescan").read_text() == "1"
+    assert asked == [init.BLKRRPART] * (2 if is_older else 1)
+    assert (device / "rescan").exists() == is_older
+
+
+def test_a_disk_without_a_table_is_a_disk(machine: Path) -> None:
+    (machine / "dev/sda").touch()
+    init.read_table(str(machine / "dev/sda"))  # no ioctl of a file: as of a disk, it fails
 
 
 def test_a_vm_that_was_not_frozen_has_no_placeholder(machine: Path) -> None:
