@@ -150,6 +150,12 @@ def debugfs(image: Path, command: str, offset: int = 0) -> str:
     return run("debugfs", "-R", command, f"{image}?offset={offset}")
 
 
+def add_orphan(disk: Path) -> None:
+    """Put a file into the list of those that ext4 has still to tidy up."""
+    (inode,) = re.findall(r"Inode: (\d+)", debugfs(disk, "stat /etc/os-release"))
+    run("debugfs", "-w", "-R", f"set_super_value last_orphan {inode}", str(disk))
+
+
 def test_a_guest_on_partitions_is_mounted_by_its_fstab_and_sealed(
     guests: Guests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,8 +203,11 @@ def test_a_swap_file_loses_what_was_swapped_out(guests: Guests) -> None:
     assert b"swapped out" not in disk.read_bytes()
 
 
-def test_a_dry_run_reports_the_same_and_writes_nothing(guests: Guests) -> None:
+@pytest.mark.parametrize("was_switched_off", [False, True])
+def test_a_dry_run_reports_the_same_and_writes_nothing(guests: Guests, *, was_switched_off: bool) -> None:
     disk = guests.root(guests.tree())
+    if was_switched_off:
+        add_orphan(disk)
     before = disk.read_bytes()
     report = sealed(guests, disk, dry_run=True, erase=True)
     assert disk.read_bytes() == before
@@ -206,6 +215,22 @@ def test_a_dry_run_reports_the_same_and_writes_nothing(guests: Guests) -> None:
     assert isinstance(operations, list)
     assert [path["path"] for path in operations[0]["paths"]] == ["/root/.bash_history"]
     assert report["erased"] is None
+
+
+def test_a_guest_that_was_switched_off_is_not_tidied_up_by_a_look(guests: Guests) -> None:
+    """Where it can write, ext4 truncates and removes the files of its orphan list, however it is mounted."""
+    disk = guests.root(guests.tree(f"UUID={UUID} / ext4\nLABEL=missing /data ext4\n"))
+    add_orphan(disk)
+    assert refused(guests, disk)[0] == "unresolved-mount"
+
+
+def test_a_guest_that_was_switched_off_is_sealed(guests: Guests) -> None:
+    disk = guests.root(guests.tree())
+    add_orphan(disk)
+    sealed(guests, disk)
+    assert ".bash_history" not in debugfs(disk, "ls /root")
+    assert "orphan" not in run("dumpe2fs", "-h", str(disk)).lower()
+    run("e2fsck", "-fn", str(disk))
 
 
 def test_disks_in_another_order_are_fine_where_the_fstab_does_not_name_them(guests: Guests) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
+import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from vmseal.seal import kernel
@@ -33,6 +35,7 @@ IGNORED = {
     "nodev",
     "noexec",
 }
+BLKROSET, BLKROGET = 0x125D, 0x125E  # linux/fs.h
 # So that a look writes nothing, not even a journal's replay.
 NO_REPLAY = {"ext4": "noload", "xfs": "norecovery", "btrfs": "rescue=nologreplay"}
 DRIVERS = {"ext2": "ext4", "ext3": "ext4"}  # one driver for all three
@@ -75,7 +78,8 @@ def mount_device(device: BlockDevice, target: Path, *, options: str = "", writab
         flags |= MS_RDONLY
         data = ",".join(filter(None, (data, NO_REPLAY.get(fstype, ""))))
     try:
-        mount(str(device.path), target, fstype, flags | SAFE, data)
+        with nullcontext() if writable else _protected(device):
+            mount(str(device.path), target, fstype, flags | SAFE, data)
     except OSError as error:
         raise _refusal(device, error) from error
     if writable and os.statvfs(target).f_flag & os.ST_RDONLY:
@@ -83,6 +87,25 @@ def mount_device(device: BlockDevice, target: Path, *, options: str = "", writab
         raise SealRefused(
             "disk-unreadable", f"the {fstype} on {device} can only be read; repair it in the guest (fsck)"
         )
+
+
+@contextmanager
+def _protected(device: BlockDevice) -> Iterator[None]:
+    """Have the kernel take a device for one that cannot be written; raises OSError.
+
+    Where it can write, ext4 tidies up as soon as it is mounted, even read-only and without its journal: it truncates
+    and removes the files of its orphan list, which a machine leaves that was switched off.
+    """
+    descriptor = os.open(device.path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        before = fcntl.ioctl(descriptor, BLKROGET, bytes(4))
+        fcntl.ioctl(descriptor, BLKROSET, struct.pack("i", 1))
+        try:
+            yield
+        finally:
+            fcntl.ioctl(descriptor, BLKROSET, before)
+    finally:
+        os.close(descriptor)
 
 
 def _refusal(device: BlockDevice, error: OSError) -> SealRefused:
