@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.contract.erase_rig import sparse
 
-from vmseal.seal import catalogue, fs_uuids, lvm_uuids, mounting, mounts, service
+from vmseal.seal import catalogue, fs_uuids, lvm_uuids, mounting, mounts, read_ahead, service
 from vmseal.seal.catalogue import Kind, Operation, Profile
 from vmseal.seal.devices import BlockDevice
 from vmseal.seal.lvm import find_groups
@@ -150,7 +150,11 @@ def debugfs(image: Path, command: str, offset: int = 0) -> str:
     return run("debugfs", "-R", command, f"{image}?offset={offset}")
 
 
-def test_a_guest_on_partitions_is_mounted_by_its_fstab_and_sealed(guests: Guests) -> None:
+def test_a_guest_on_partitions_is_mounted_by_its_fstab_and_sealed(
+    guests: Guests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(read_ahead, "read_folders", lambda _top, point, _device: read.append(point))
     tree = guests.tree(f"UUID={UUID} / ext4\nPARTLABEL=home /home xfs\n/dev/vda3 none swap sw 0 0\n")
     home = guests.image("home.img", 310, "mkfs.xfs", "-q")
     disk = guests.disk(guests.root(tree), home, guests.image("swap.img", 8, "mkswap", "-q"))
@@ -162,6 +166,7 @@ def test_a_guest_on_partitions_is_mounted_by_its_fstab_and_sealed(guests: Guests
     assert guest["product"] == "Test Linux"
     assert report["not_sealed"] == []
     assert ".bash_history" not in debugfs(disk, "ls /root", MIB)
+    assert read == ["/"]  # of an ext4 only
 
 
 def test_a_file_system_on_the_whole_disk_will_do(guests: Guests) -> None:

@@ -20,11 +20,12 @@ from pathlib import Path
 from vmseal.seal import partitions
 from vmseal.seal.errors import SealRefused
 from vmseal.seal.partitions import Partition
-from vmseal.seal.probe import Reader, Superblock, probe
+from vmseal.seal.probe import Reader, Superblock, is_md_disk, probe
 
 SYSFS = Path("/sys/class/block")
 PATIENCE = 5.0  # seconds
 DEV = Path("/dev")
+ATTRIBUTE = 4096  # bytes; no attribute in sysfs is longer
 BLKRRPART, BLKPG, BLKPG_ADD_PARTITION = 0x125F, 0x1269, 1  # linux/fs.h, linux/blkpg.h
 
 
@@ -68,8 +69,8 @@ def scan(disks: Sequence[Path], known: Iterable[BlockDevice] = (), *, sysfs: Pat
     found: dict[str, BlockDevice] = {}
     blocks = {device.name: device.superblock for device in known if device.superblock.type}
     for number, path in enumerate(disks, start=1):
-        name = path.resolve().name
-        if not (sysfs / name / "size").exists():
+        name = (path.resolve() if path.is_symlink() else path).name
+        if not _line(f"{sysfs}/{name}/size"):
             raise SealRefused("disk-unreadable", f"disk {number}, {path}, is not a block device of the appliance")
         _await_partitions(path)
         for device in _disk_and_partitions(sysfs, name, number, blocks):
@@ -118,7 +119,7 @@ def add_partitions(disk: Path) -> bool:
     The kernel reads the table when a disk is added; it reads neither a GPT whose first copy is damaged nor the table of
     an array that was started later.
     """
-    known = {_number(SYSFS / disk.name / name, "partition") for name in _partition_names(SYSFS, disk.name)}
+    known = set(_partition_names(SYSFS, disk.name).values())
     with disk.open("rb", buffering=0) as file:
         size = os.lseek(file.fileno(), 0, os.SEEK_END)
         table = partitions.read_table(Reader(file.fileno(), size), _sector(SYSFS, disk.name))
@@ -147,28 +148,26 @@ def _disk_and_partitions(
     sysfs: Path, name: str, number: int, blocks: Mapping[str, Superblock]
 ) -> Iterator[BlockDevice]:
     parts = _partition_names(sysfs, name)
-    if parts and (raid := probe(DEV / name).md) and raid.version != "0.90":
-        parts = []  # a mirror of whole disks: the table is the array's. (0.90 does not say whether disk or partition)
-    yield _device(sysfs, name, blocks, disk=number, has_partitions=bool(parts))
-    if not parts:
+    listed = _table(sysfs, name) if parts else []
+    if not parts or listed is None:
+        yield _device(sysfs, name, blocks, disk=number)
         return
-    listed = _table(sysfs, name)
+    yield _device(sysfs, name, blocks, disk=number, has_partitions=True)
     table = {part.start: part for part in listed}
-    seen = {(_number(sysfs / part, "start") * 512, _number(sysfs / part, "size") * 512) for part in parts}
+    places = {part: (_bytes(f"{sysfs}/{part}/start"), _bytes(f"{sysfs}/{part}/size")) for part in parts}
     frames = {part.start for part in listed if part.is_extended}
-    _refuse_overlaps(name, {*seen, *((part.start, part.size) for part in listed)}, frames)
-    for part_name in parts:
-        start = _number(sysfs / part_name, "start") * 512
+    _refuse_overlaps(name, {*places.values(), *((part.start, part.size) for part in listed)}, frames)
+    for part, (start, size) in places.items():
         known = table.get(start)
         partition = Partition(
-            number=_number(sysfs / part_name, "partition"),
+            number=parts[part],
             start=start,
-            size=_number(sysfs / part_name, "size") * 512,
+            size=size,
             type=known.type if known else "",
             uuid=known.uuid if known else "",
             label=known.label if known else "",
         )
-        yield _device(sysfs, part_name, blocks, disk=number, partition=partition, below=(name,))
+        yield _device(sysfs, part, blocks, disk=number, partition=partition, below=(name,))
 
 
 def _refuse_overlaps(disk: str, parts: Iterable[tuple[int, int]], frames: Container[int]) -> None:
@@ -201,58 +200,72 @@ def _device(
 ) -> BlockDevice:
     path = DEV / name
     extended = partition is not None and partition.is_extended
+    is_mapped = name.startswith("dm-")
     return BlockDevice(
         name=name,
         path=path,
-        size=_number(sysfs / name, "size") * 512,
+        size=partition.size if partition else _bytes(f"{sysfs}/{name}/size"),
         disk=disk,
         partition=partition,
         superblock=Superblock() if has_partitions or extended else blocks.get(name) or probe(path),
         has_partitions=has_partitions,
-        below=below or tuple(sorted(_names(sysfs / name / "slaves"))),
-        mapper=_line(sysfs / name / "dm" / "name"),
-        mapper_uuid=_line(sysfs / name / "dm" / "uuid"),
+        below=below or tuple(sorted(_names(f"{sysfs}/{name}/slaves"))),
+        mapper=_line(f"{sysfs}/{name}/dm/name") if is_mapped else "",
+        mapper_uuid=_line(f"{sysfs}/{name}/dm/uuid") if is_mapped else "",
     )
 
 
-def _table(sysfs: Path, name: str) -> list[Partition]:
+def _table(sysfs: Path, name: str) -> list[Partition] | None:
+    """Return a disk's partition table; None if that is not its own: in a mirror of whole disks, it is the array's."""
     try:
         with (DEV / name).open("rb", buffering=0) as file:
-            size = os.lseek(file.fileno(), 0, os.SEEK_END)
-            return partitions.read_table(Reader(file.fileno(), size), _sector(sysfs, name))
+            reader = Reader(file.fileno(), os.lseek(file.fileno(), 0, os.SEEK_END))
+            return None if is_md_disk(reader) else partitions.read_table(reader, _sector(sysfs, name))
     except OSError:
         return []
 
 
-def _partition_names(sysfs: Path, name: str) -> list[str]:
+def _partition_names(sysfs: Path, name: str) -> dict[str, int]:
+    """Return the kernel's names of a disk's partitions with their numbers, in the order of these."""
     # The kernel begins a partition's name with the disk's; most of what else is in the folder needs no look.
-    inside = [other for other in _names(sysfs / name) if other.startswith(name)]
-    names = [other for other in inside if (sysfs / name / other / "partition").exists()]
-    return sorted(names, key=lambda other: _number(sysfs / name / other, "partition"))
+    inside = [other for other in _names(f"{sysfs}/{name}") if other.startswith(name)]
+    numbers = {other: _number(f"{sysfs}/{name}/{other}/partition") for other in inside}
+    return dict(sorted(((other, number) for other, number in numbers.items() if number), key=lambda item: item[1]))
 
 
 def _holders(sysfs: Path, name: str) -> list[str]:
-    return sorted(_names(sysfs / name / "holders"))
+    return sorted(_names(f"{sysfs}/{name}/holders"))
 
 
 def _sector(sysfs: Path, name: str) -> int:
-    return _number(sysfs / name, "queue/logical_block_size") or 512
+    return _number(f"{sysfs}/{name}/queue/logical_block_size") or 512
 
 
-def _names(folder: Path) -> list[str]:
+def _names(folder: str) -> list[str]:
     try:
-        return [entry.name for entry in folder.iterdir()]
+        return os.listdir(folder)  # noqa: PTH208  an emulated CPU takes pathlib ten times as long
     except OSError:
         return []
 
 
-def _number(folder: Path, name: str) -> int:
-    text = _line(folder / name)
+def _bytes(path: str) -> int:
+    return _number(path) * 512  # whatever the disk's sectors are
+
+
+def _number(path: str) -> int:
+    text = _line(path)
     return int(text) if text.isdigit() else 0
 
 
-def _line(path: Path) -> str:
+def _line(path: str) -> str:
+    """Return what an attribute says, "" without it; plain system calls, for they are many, and the CPU is emulated."""
     try:
-        return path.read_text("utf-8", "surrogateescape").strip()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return ""
+    try:
+        return os.read(descriptor, ATTRIBUTE).decode("utf-8", "surrogateescape").strip()
+    except OSError:
+        return ""
+    finally:
+        os.close(descriptor)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vmseal.seal import fstab, mounting, roots
+from vmseal.seal import fstab, mounting, read_ahead, roots
 from vmseal.seal.btrfs import Subvolume
 from vmseal.seal.devices import BlockDevice
 from vmseal.seal.errors import SealRefused
@@ -303,6 +303,8 @@ class Mounts:
         options = ",".join(filter(None, (self._options.get(point, ""), options)))
         mounting.mount_device(device, path, options=options, writable=self._writable)
         self._mounted.append(path)
+        if mounting.driver(device.superblock.type) == "ext4":
+            read_ahead.read_folders(path, point, device)
         self.file_systems.append(FileSystem(point, path, device))
 
     def _make_point(self, path: Path) -> None:

@@ -96,6 +96,17 @@ def probe(path: Path) -> Superblock:
         os.close(descriptor)
 
 
+def is_md_disk(reader: Reader) -> bool:
+    """Whether the whole device is a RAID member. Version 0.90 does not count: it may be the last partition's as well.
+
+    Reads nothing of other formats.
+    """
+    try:
+        return _md_1(reader) is not None
+    except (struct.error, ValueError, IndexError):
+        return False  # damaged
+
+
 def read(reader: Reader) -> Superblock:
     """Return what is there. Containers come first: the first member of a mirror looks like its content."""
     for known in (_luks, _md, _lvm, _bitlocker, _btrfs, _xfs, _ext, _swap, _ntfs, _vfat, _others):
@@ -116,17 +127,18 @@ def _luks(reader: Reader) -> Superblock | None:
 
 
 def _md(reader: Reader) -> Superblock | None:
+    return _md_1(reader) or _md_090(reader)
+
+
+def _md_1(reader: Reader) -> Superblock | None:
     for version, offset in (("1.1", 0), ("1.2", 4096), ("1.0", ((reader.size >> 9) - 16 & ~7) << 9)):
         data = reader.at(offset, 256 + 2 * MD_MAX_ROLES)
         if data[:8] == struct.pack("<II", MD_MAGIC, 1) and _u64(data, 144) == offset >> 9:
-            return _md_1(data, version)
-    data = reader.at((reader.size & ~0xFFFF) - 0x10000, 4096)
-    if data[:4] == struct.pack("<I", MD_MAGIC) and data[4:12] == struct.pack("<II", 0, 90):
-        return _md_090(data)
+            return _member_1(data, version)
     return None
 
 
-def _md_1(data: bytes, version: str) -> Superblock:
+def _member_1(data: bytes, version: str) -> Superblock:
     number, listed = _u32(data, 160), min(_u32(data, 220), MD_MAX_ROLES)
     role = struct.unpack_from("<H", data, 256 + 2 * number)[0] if number < listed else MD_SPARE
     (level,) = struct.unpack_from("<i", data, 72)
@@ -142,7 +154,10 @@ def _md_1(data: bytes, version: str) -> Superblock:
     return Superblock(type="linux_raid_member", uuid=str(UUID(bytes=data[16:32])), label=member.name, md=member)
 
 
-def _md_090(data: bytes) -> Superblock:
+def _md_090(reader: Reader) -> Superblock | None:
+    data = reader.at((reader.size & ~0xFFFF) - 0x10000, 4096)
+    if data[:4] != struct.pack("<I", MD_MAGIC) or data[4:12] != struct.pack("<II", 0, 90):
+        return None
     words = struct.unpack("<1024I", data)
     (level,) = struct.unpack_from("<i", data, 28)
     array = struct.pack(">4I", words[5], words[13], words[14], words[15])  # mdadm writes it by words

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vmseal.seal.partitions import read_table
-from vmseal.seal.probe import Reader, Superblock, lvm_uuid, probe, read
+from vmseal.seal.probe import Reader, Superblock, is_md_disk, lvm_uuid, probe, read
 
 UUID = "0a1b2c3d-1111-4222-8333-444455556666"
 MIB = 1 << 20
@@ -125,6 +125,7 @@ def test_raid_members_say_what_they_are_a_part_of(tmp_path: Path, version: str, 
     assert found.md.array == bytes(range(16)).hex()
     assert (found.md.name, found.md.level, found.md.disks, found.md.role) == ("host:my", 1, 2, 1)
     assert (found.md.events, found.md.version) == (17, version)
+    assert is_md_disk(Memory(path.read_bytes()))
 
 
 def test_a_superblock_of_raid_at_another_place_is_a_copy_and_no_member(tmp_path: Path) -> None:
@@ -167,7 +168,9 @@ def test_damaged_superblocks_and_tables_are_never_an_error(
     data = bytearray(os.urandom(size) if size % 3 else bytes(size))
     for offset, magic in magics:
         data[offset : offset + len(magic)] = magic
-    assert isinstance(read(Memory(bytes(data))), Superblock)
+    found = read(Memory(bytes(data)))
+    assert isinstance(found, Superblock)
+    assert found.type in {"crypto_LUKS", "linux_raid_member"} or not is_md_disk(Memory(bytes(data)))
     assert isinstance(read_table(Memory(bytes(data))), list)
 
 
