@@ -14,9 +14,9 @@ from pathlib import Path
 
 from vmseal.seal.devices import BlockDevice
 
-# Below these is what a seal walks; on the device, the blocks of most folders lie around those of these.
-FOLDERS = ("/etc", "/root", "/var", "/var/lib", "/var/log")
-BEFORE, AFTER = 256 << 10, 1 << 20  # bytes that are read around the first block of each
+# Below these is most of what a seal walks; the blocks of the folders in there lie behind their own, as a rule.
+FOLDERS = ("/etc", "/var/lib")
+BEFORE, AFTER = 64 << 10, 9 << 18  # bytes that are read around the first block of each
 MOST = 8 << 20  # bytes that are read of a file system
 AT_ONCE = 1 << 20  # bytes; of more, the kernel reads what the disk takes in one request (force_page_cache_ra)
 FS_IOC_FIEMAP = 0xC020660B  # linux/fs.h
