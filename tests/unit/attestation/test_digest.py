@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import threading
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from vmseal.attestation import digest
 from vmseal.attestation.digest import BLOCK, Course, Digest, Stopped, Undigested, digest_files
 
 EXTENT = st.tuples(st.sampled_from([1, 511, 4096, 65536, BLOCK - 1, BLOCK, BLOCK + 1]), st.booleans())
@@ -31,14 +33,35 @@ def write(path: Path, extents: list[tuple[int, bool]]) -> None:
         file.truncate(file.tell())
 
 
+@pytest.mark.parametrize("cached", [digest.CACHED, 0])  # through the page cache, and past it
 @settings(max_examples=40, deadline=None)
 @given(extents=st.lists(EXTENT, max_size=6))
 def test_a_digest_is_sha256sums_whatever_holes_there_are(
-    tmp_path_factory: pytest.TempPathFactory, extents: list[tuple[int, bool]]
+    tmp_path_factory: pytest.TempPathFactory, extents: list[tuple[int, bool]], cached: int
 ) -> None:
     path = tmp_path_factory.mktemp("disk") / "disk"
     write(path, extents)
-    assert digest_files([path]) == [expected(path)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(digest, "CACHED", cached)
+        assert digest_files([path]) == [expected(path)]
+
+
+def test_a_large_disk_is_read_past_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    past: set[bool] = set()
+
+    def noted(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        past.add(bool(fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT))
+        return preadv(descriptor, buffers, offset)
+
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", noted)
+    monkeypatch.setattr(digest, "CACHED", 4 * BLOCK)
+    path = tmp_path / "disk"
+    for blocks, is_large in ((4, False), (5, True)):
+        past.clear()
+        write(path, [(blocks * BLOCK, True)])
+        digest_files([path])
+        assert past == {is_large}
 
 
 def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +126,7 @@ def test_a_file_that_changes_meanwhile_has_no_digest(tmp_path: Path) -> None:
 
 def test_a_file_that_becomes_shorter_meanwhile_has_no_digest(tmp_path: Path) -> None:
     path = tmp_path / "disk"
-    write(path, [(4 << 20, True)])
+    write(path, [(4 * BLOCK, True)])
     with pytest.raises(Undigested, match="became shorter"):
         digest_files([path], Course(lambda _: os.truncate(path, 1 << 20)))
 
