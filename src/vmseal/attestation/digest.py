@@ -96,8 +96,7 @@ def _digest_file(path: Path, course: Course) -> Digest:
     with _opened(path) as descriptor, _Blocks(descriptor, path) as blocks:
         before = os.fstat(descriptor)
         size = os.lseek(descriptor, 0, os.SEEK_END)
-        if not stat.S_ISREG(before.st_mode) or true_size(before) > CACHED:
-            _go_past_the_cache(descriptor)
+        _pass_by_the_cache(descriptor, wanted=not stat.S_ISREG(before.st_mode) or true_size(before) > CACHED)
         hasher = hashlib.sha256()
         for block in blocks.ahead(_pieces(descriptor, size)):
             hasher.update(block)
@@ -115,9 +114,15 @@ def _pieces(descriptor: int, size: int) -> Iterator[tuple[int, int, bool]]:
             yield offset, min(BLOCK, end - offset), is_hole
 
 
-def _go_past_the_cache(descriptor: int) -> None:
+def _pass_by_the_cache(descriptor: int, *, wanted: bool) -> bool:
+    """Have reads pass by the page cache or not; return whether that has changed anything."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    new = flags | os.O_DIRECT if wanted else flags & ~os.O_DIRECT
     with suppress(OSError):  # a file system that knows no other way
-        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_DIRECT)
+        if new != flags:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, new)
+            return True
+    return False
 
 
 class _Blocks:
@@ -154,7 +159,12 @@ class _Blocks:
         while filled < length:
             # The end of a file need not be aligned, what is asked for must be.
             room = buffer[filled : -(-length // ALIGNMENT) * ALIGNMENT]
-            got = os.preadv(self._descriptor, [room], offset + filled)
+            try:
+                got = os.preadv(self._descriptor, [room], offset + filled)
+            except OSError as error:  # some file systems take the flag, and refuse then
+                if error.errno == errno.EINVAL and _pass_by_the_cache(self._descriptor, wanted=False):
+                    continue
+                raise
             if got == 0:
                 raise Undigested(
                     f"{self._path} became shorter while it was read: stop what writes to it, and try again"

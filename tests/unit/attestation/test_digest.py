@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -62,6 +63,22 @@ def test_a_large_disk_is_read_past_the_page_cache(tmp_path: Path, monkeypatch: p
         write(path, [(blocks * BLOCK, True)])
         digest_files([path])
         assert past == {is_large}
+
+
+def test_a_file_system_that_cannot_pass_by_the_page_cache_is_read_through_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(descriptor: int, buffers: list[memoryview], offset: int) -> int:
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return preadv(descriptor, buffers, offset)
+
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", refusing)
+    monkeypatch.setattr(digest, "CACHED", 0)
+    path = tmp_path / "disk"
+    write(path, [(3 * BLOCK + 1, True)])
+    assert digest_files([path]) == [expected(path)]
 
 
 def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
