@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from tests.contract.host_rig import MIB, Rig, header, held, is_running, new_id, running_rig, same, write
 
-from vmseal.host import copying
 from vmseal.host.copying import CopySource
+from vmseal.model import volume
 from vmseal.model.errors import VerbError
 from vmseal.model.volume import VolumeFormat
 
@@ -50,7 +50,7 @@ def test_copies_are_whole_in_every_form(
 
 
 def test_what_is_large_for_the_page_cache_is_copied_past_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copying, "CACHED", 4 * MIB)
+    monkeypatch.setattr(volume, "CACHED", 4 * MIB)
     small, large = tmp_path / "small", tmp_path / "large"
     small.write_bytes(bytes(2 * MIB))
     large.write_bytes(bytes(3 * MIB))

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(600)
 COUNT = 20
 LIMIT = 2  # HostSettings' default for storage jobs and for virt jobs
 SEAL_SECONDS = 1.0
-OUT_OF_TURN = 2 * LIMIT  # places: seals that run side by side end in any order, and the engine looks every half second
+OUT_OF_TURN = 2 * LIMIT  # places: seals that run side by side end in any order, and so do the engine's looks at them
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,10 @@ from pathlib import Path
 from typing import Self
 
 from vmseal.model.errors import VmsealError
-from vmseal.model.volume import true_size
+from vmseal.model.volume import is_small
 
 BLOCK = 4 << 20  # bytes read at once: enough for full speed, and a stop is seen after milliseconds
 ZEROS = bytes(BLOCK)
-# Bytes of data. What has more is read past the page cache: it would drive out what others have there.
-CACHED = 1 << 30
 ALIGNMENT = 4096  # bytes; of O_DIRECT's buffers, offsets and lengths, for all block sizes that there are
 
 
@@ -96,7 +94,7 @@ def _digest_file(path: Path, course: Course) -> Digest:
     with _opened(path) as descriptor, _Blocks(descriptor, path) as blocks:
         before = os.fstat(descriptor)
         size = os.lseek(descriptor, 0, os.SEEK_END)
-        _pass_by_the_cache(descriptor, wanted=not stat.S_ISREG(before.st_mode) or true_size(before) > CACHED)
+        _pass_by_the_cache(descriptor, wanted=not is_small([before]))
         hasher = hashlib.sha256()
         for block in blocks.ahead(_pieces(descriptor, size)):
             hasher.update(block)

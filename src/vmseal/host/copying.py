@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +14,11 @@ from vmseal.host.files import in_thread, sync_file
 from vmseal.host.qemu_img import QemuImg
 from vmseal.host.volume import Volume
 from vmseal.model.errors import GeneralError
-from vmseal.model.volume import BLANK_UUID, Allocation, VolumeFormat, VolumeMetadata, true_size
+from vmseal.model.volume import BLANK_UUID, Allocation, VolumeFormat, VolumeMetadata, is_small
 
 logger = structlog.get_logger(__name__)
 
 FICLONE = 0x40049409  # ioctl of linux/fs.h: share all blocks of another file
-# Bytes. Not more than this goes through the page cache: it is there for the seal, the audit and the digests, and for
-# the next template of the same machine. More would drive out what others have there, and take longer than past it.
-CACHED = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -45,9 +41,8 @@ class CopySource:
 
     @property
     def is_small(self) -> bool:
-        """Whether the page cache may hold all of it, and its copy; of a device nobody can tell by its blocks."""
-        states = [file.stat() for file in self.files]
-        return all(stat.S_ISREG(each.st_mode) for each in states) and sum(map(true_size, states)) <= CACHED
+        """Whether the page cache may hold all of it, and its copy."""
+        return is_small([file.stat() for file in self.files])
 
 
 async def copy(

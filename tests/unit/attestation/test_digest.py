@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vmseal.attestation import digest
 from vmseal.attestation.digest import BLOCK, Course, Digest, Stopped, Undigested, digest_files
+from vmseal.model import volume
 
 EXTENT = st.tuples(st.sampled_from([1, 511, 4096, 65536, BLOCK - 1, BLOCK, BLOCK + 1]), st.booleans())
 
@@ -34,7 +34,7 @@ def write(path: Path, extents: list[tuple[int, bool]]) -> None:
         file.truncate(file.tell())
 
 
-@pytest.mark.parametrize("cached", [digest.CACHED, 0])  # through the page cache, and past it
+@pytest.mark.parametrize("cached", [volume.CACHED, 0])  # through the page cache, and past it
 @settings(max_examples=40, deadline=None)
 @given(extents=st.lists(EXTENT, max_size=6))
 def test_a_digest_is_sha256sums_whatever_holes_there_are(
@@ -43,7 +43,7 @@ def test_a_digest_is_sha256sums_whatever_holes_there_are(
     path = tmp_path_factory.mktemp("disk") / "disk"
     write(path, extents)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digest, "CACHED", cached)
+        patch.setattr(volume, "CACHED", cached)
         assert digest_files([path]) == [expected(path)]
 
 
@@ -56,7 +56,7 @@ def test_a_large_disk_is_read_past_the_page_cache(tmp_path: Path, monkeypatch: p
 
     preadv = os.preadv
     monkeypatch.setattr(os, "preadv", noted)
-    monkeypatch.setattr(digest, "CACHED", 4 * BLOCK)
+    monkeypatch.setattr(volume, "CACHED", 4 * BLOCK)
     path = tmp_path / "disk"
     for blocks, is_large in ((4, False), (5, True)):
         past.clear()
@@ -75,7 +75,7 @@ def test_a_file_system_that_cannot_pass_by_the_page_cache_is_read_through_it(
 
     preadv = os.preadv
     monkeypatch.setattr(os, "preadv", refusing)
-    monkeypatch.setattr(digest, "CACHED", 0)
+    monkeypatch.setattr(volume, "CACHED", 0)
     path = tmp_path / "disk"
     write(path, [(3 * BLOCK + 1, True)])
     assert digest_files([path]) == [expected(path)]
